@@ -1,0 +1,1 @@
+"""Typed settings and rosters. Knows no other package of holdfast."""

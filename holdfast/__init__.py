@@ -1,0 +1,38 @@
+"""holdfast: datasets that no provider can withhold or alter.
+
+`publish` and `get` need no extra; `StreamingDataset` needs `holdfast[train]` (torch), imported on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .configs.roster import Provider, Roster
+    from .loaders.dataset import StreamingDataset
+    from .pipeline.publish import publish
+    from .storage.get import get
+
+__all__ = ["Provider", "Roster", "StreamingDataset", "get", "publish"]
+
+__version__ = version("holdfast")
+
+_HOMES = {
+    "Provider": "configs.roster",
+    "Roster": "configs.roster",
+    "StreamingDataset": "loaders.dataset",
+    "get": "storage.get",
+    "publish": "pipeline.publish",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Verified bytes: name, keep, fetch, pin. No torch, no pandas."""

@@ -1,0 +1,56 @@
+"""Node blocks as files named by multihash: what a dataset has besides ranges of its files. Small and few.
+
+One node of up to 1,024 links describes a shard of up to 1 GiB, so a terabyte has some thousands of them.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..cid import CID, RAW
+from ..errors import BlockMissingError
+from .atomic import write_atomic
+from .block import Block
+from .verified_file import disk_error
+
+
+class NodeStore:
+    """A `BlockStore` of one file per block."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _path(self, cid: CID) -> Path:
+        name = base64.b32encode(cid.multihash).decode().lower().rstrip("=")
+        return self.folder / name[-2:] / name
+
+    def get(self, cid: CID) -> Block:
+        """See `BlockStore.get`."""
+        path = self._path(cid)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise BlockMissingError(f"block {cid.short()} is not here") from None
+        except OSError as error:
+            raise disk_error(error, path) from error
+        return Block.verify(cid, data)
+
+    def has(self, cid: CID) -> bool:
+        """See `BlockStore.has`."""
+        return self._path(cid).exists()
+
+    def put(self, cid: CID, data: bytes) -> Block:
+        """See `BlockStore.put`. Not synced one by one: the name commits to the content, `get` hashes."""
+        block = Block.verify(cid, data)
+        path = self._path(cid)
+        if not path.exists():
+            write_atomic(path, data, durable=False)
+        return block
+
+    def cids(self) -> Iterator[CID]:
+        """See `BlockStore.cids`."""
+        for path in sorted(self.folder.glob("??/*")):
+            if not path.name.startswith("."):
+                yield CID(1, RAW, base64.b32decode(path.name.upper() + "=" * (-len(path.name) % 8)))

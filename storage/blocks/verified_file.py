@@ -1,0 +1,204 @@
+"""`VerifiedFile`: a file that is filled leaf by leaf, by several threads and processes, and knows what it holds.
+
+The data lies at its place in a sparse file; beside it a *marks* file holds a header and one byte per leaf. A leaf
+only ever goes from absent to verified, so sources, threads and processes commute. `write` is the only door, and it
+hashes. A mark made by an earlier *lineage* (a run: a process and its workers) is not believed, unless the file was
+sealed and its stamp still matches: the leaf is hashed again on first use, and fetched again if it is rotten.
+
+After kill -9 nothing is lost but the leaves in flight: a mark is set after its bytes were written, and another
+lineage hashes them anyway.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import mmap
+import os
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from ..dag.layout import FileLayout
+from ..errors import DiskFullError, HashMismatchError, StoreError
+from .stamp import Stamp
+
+ABSENT, VERIFIED, UNPROVEN = 0, 1, 2
+_HEADER = struct.Struct("<8sQQQQQQQ")  # magic, lineage, size, leaf size, stamp: size, mtime, ctime, inode
+_MAGIC = b"hf-mark1"
+_LOCK_INIT = 0  # byte 0: held while the header is read or changed; leaf i is byte _HEADER.size + i
+
+
+class VerifiedFile:
+    """A file with marks. Open it in the process that uses it: locks and maps do not survive a fork."""
+
+    def __init__(self, path: Path, marks: Path, layout: FileLayout) -> None:
+        self.path, self.marks_path, self.layout = path, marks, layout
+        self._fd = self._marks_fd = -1
+        self._map: mmap.mmap | None = None
+        self._marks: mmap.mmap | None = None
+
+    def open(self, lineage: int, *, distrust: bool = False) -> VerifiedFile:
+        """Open or create both files. `lineage` (64 bits) names the run; `distrust` hashes sealed files again too.
+
+        Raises `StoreError` (unusable folder) or `DiskFullError`.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._marks_fd = os.open(self.marks_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            _lock(self._marks_fd, fcntl.F_WRLCK, _LOCK_INIT, wait=True)
+            try:
+                self._open_marks(lineage, distrust=distrust)
+            finally:
+                _lock(self._marks_fd, fcntl.F_UNLCK, _LOCK_INIT, wait=True)
+            if self.layout.size:
+                self._map = mmap.mmap(self._fd, self.layout.size, prot=mmap.PROT_READ)
+        except OSError as error:
+            self.close()
+            raise disk_error(error, self.path) from error
+        return self
+
+    def _open_marks(self, lineage: int, *, distrust: bool) -> None:
+        layout, length = self.layout, _HEADER.size + self.layout.leaves
+        fresh = os.fstat(self._marks_fd).st_size != length
+        if fresh:
+            os.ftruncate(self._marks_fd, 0)
+            os.ftruncate(self._marks_fd, length)
+        if os.fstat(self._fd).st_size != layout.size:
+            os.ftruncate(self._fd, layout.size)
+        marks = self._marks = mmap.mmap(self._marks_fd, length)
+        magic, owner, size, leaf_size, *stamp = _HEADER.unpack_from(marks)
+        fresh = fresh or (magic, size, leaf_size) != (_MAGIC, layout.size, layout.leaf_size)
+        if fresh:
+            marks[_HEADER.size :] = bytes(layout.leaves)
+            stamp = [0, 0, 0, 0]
+        elif owner != lineage:
+            now = Stamp.of(self._fd)
+            sealed = stamp == [now.size, now.mtime_ns, now.ctime_ns, now.inode]
+            if not sealed or distrust:
+                marks[_HEADER.size :] = marks[_HEADER.size :].replace(b"\1", b"\2")
+                stamp = [0, 0, 0, 0]
+        _HEADER.pack_into(marks, 0, _MAGIC, lineage, layout.size, layout.leaf_size, *stamp)
+
+    def close(self) -> None:
+        """Release files, maps and locks. Idempotent."""
+        for view in (self._map, self._marks):
+            if view is not None:
+                with suppress(BufferError):  # a caller still holds a view of the data: freed with it
+                    view.close()
+        for fd in (self._fd, self._marks_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._map = self._marks = None
+        self._fd = self._marks_fd = -1
+
+    def __enter__(self) -> VerifiedFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _state(self) -> mmap.mmap:
+        if self._marks is None:
+            raise RuntimeError(f"{self.path.name} is not open")
+        return self._marks
+
+    def has(self, leaf: int) -> bool:
+        """Whether the leaf is here and believed; an unproven one is hashed now, and dropped if rotten."""
+        marks, at = self._state(), _HEADER.size + leaf
+        if marks[at] == VERIFIED:
+            return True
+        if marks[at] != UNPROVEN:
+            return False
+        start, end = self.layout.leaf_range(leaf)
+        data = os.pread(self._fd, end - start, start)
+        good = hashlib.sha256(data).digest() == self.layout.leaf_digest(leaf)
+        marks[at] = VERIFIED if good else ABSENT
+        return good
+
+    def missing(self, leaves: Iterable[int]) -> list[int]:
+        """Those of `leaves` that are not here."""
+        return [leaf for leaf in leaves if not self.has(leaf)]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every leaf is marked verified (none unproven)."""
+        return self._state()[_HEADER.size :].count(b"\1") == self.layout.leaves
+
+    def write(self, leaf: int, data: bytes | memoryview) -> None:
+        """Hash the leaf and, if it is right, put it at its place and mark it.
+
+        Raises `HashMismatchError` before anything is written, `DiskFullError`, `StoreError`.
+        """
+        start, end = self.layout.leaf_range(leaf)
+        if len(data) != end - start or hashlib.sha256(data).digest() != self.layout.leaf_digest(leaf):
+            raise HashMismatchError(
+                f"leaf {leaf} of {self.layout.cid.short()}: {len(data)} bytes that do not hash to "
+                f"{self.layout.leaf_cid(leaf).short()}"
+            )
+        marks = self._state()
+        if marks[_HEADER.size + leaf] == VERIFIED:
+            return
+        try:
+            done = 0
+            while done < len(data):
+                done += os.pwrite(self._fd, data[done:], start + done)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        marks[_HEADER.size + leaf] = VERIFIED
+
+    def view(self, start: int, end: int) -> memoryview:
+        """The bytes [start, end), without a copy. The caller made sure, by `has`, that their leaves are here."""
+        if self._map is None:
+            if self.layout.size:
+                raise RuntimeError(f"{self.path.name} is not open")
+            return memoryview(b"")
+        return memoryview(self._map)[start:end]
+
+    def claim(self, leaf: int) -> bool:
+        """Try to become the one process that fetches this leaf; the kernel frees claims of the dead."""
+        return _lock(self._marks_fd, fcntl.F_WRLCK, _HEADER.size + leaf, wait=False)
+
+    def release(self, leaf: int) -> None:
+        """Give a claim back."""
+        _lock(self._marks_fd, fcntl.F_UNLCK, _HEADER.size + leaf, wait=True)
+
+    def seal(self) -> Stamp:
+        """Record the stamp of a complete file, so that a later lineage need not hash it again."""
+        if not self.complete:
+            raise RuntimeError(f"{self.path.name} is not complete")
+        stamp = Stamp.of(self._fd)
+        marks = self._state()
+        head = list(_HEADER.unpack_from(marks))
+        head[4:] = [stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode]
+        _HEADER.pack_into(marks, 0, *head)
+        return stamp
+
+    def sync(self) -> None:
+        """Make the data durable."""
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+
+
+def disk_error(error: OSError, path: Path) -> StoreError:
+    """Our disk's failure as one sentence."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(f"no space left for {path}", hint="free some space or choose another folder")
+    return StoreError(f"{path} cannot be used: {error.strerror or error}", hint="check its permissions")
+
+
+def _lock(fd: int, kind: int, byte: int, *, wait: bool) -> bool:
+    request = struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, request)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

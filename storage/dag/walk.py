@@ -1,0 +1,26 @@
+"""Walk DAGs: everything that reads one, in one place. See `steps` for how a walk is driven."""
+
+from __future__ import annotations
+
+from .directories import DirEntry, Kind, PathNotFoundError, Resolved, list_directory, resolve
+from .files import MAX_LEAVES, file_layout, raw_layout
+from .order import Scope, dag_order
+from .steps import Steps, arun, children, run
+
+__all__ = [
+    "MAX_LEAVES",
+    "DirEntry",
+    "Kind",
+    "PathNotFoundError",
+    "Resolved",
+    "Scope",
+    "Steps",
+    "arun",
+    "children",
+    "dag_order",
+    "file_layout",
+    "list_directory",
+    "raw_layout",
+    "resolve",
+    "run",
+]

@@ -1,0 +1,1 @@
+"""The multi-source engine: `planner` and `scoreboard` decide and are pure, `engine` does the IO."""

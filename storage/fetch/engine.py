@@ -1,0 +1,328 @@
+"""`FetchEngine`: verified leaves and blocks from several sources at once. The IO around `Planner`.
+
+Threads: `policy.threads` workers, each of which asks the planner for a request, performs it and hashes what comes;
+one ticker that measures progress, enforces deadlines and rates, and ends requests by cancelling their `Transfer`.
+One lock guards the planner; nothing slow happens under it. Waiters wait on one condition.
+
+An engine belongs to the process that started it: threads and sockets do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..blocks.block import Block
+from ..cid import CID
+from ..errors import (
+    HashMismatchError,
+    HoldfastError,
+    IntegrityError,
+    PeerError,
+    StoreError,
+    UnavailableError,
+    WrongBytesError,
+)
+from ..sources.source import FileRef, Source
+from ..sources.transfer import Transfer
+from .evidence import Evidence
+from .planner import Planner, Start, SupersededError
+from .policy import FetchPolicy
+from .scoreboard import Score, SourceStats
+
+_TICK_S = 0.05
+_NODE_BYTES = 1 << 16  # a guess for planning: nodes are at most some 60 KB per 1,024 links
+
+
+class LeafSink(Protocol):
+    """Where leaves go: hashes, then keeps. `VerifiedFile` is one."""
+
+    def write(self, leaf: int, data: memoryview) -> None:
+        """Raises `HashMismatchError` before anything is kept, `StoreError` when our disk fails."""
+
+
+@dataclass(slots=True)
+class _FileJob:
+    file: FileRef
+    sink: LeafSink
+
+
+@dataclass(slots=True)
+class _BlockJob:
+    cid: CID
+    root: CID
+    data: bytes | None = None
+
+
+class FetchEngine:
+    """See the module. Use as a context manager, or `start` and `close`."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        policy: FetchPolicy | None = None,
+        evidence: Evidence | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not sources:
+            raise ValueError("an engine needs at least one source")
+        self.policy = policy or FetchPolicy()
+        self.sources = {source.name: source for source in sources}
+        if len(self.sources) != len(sources):
+            raise ValueError("two sources have one name")
+        scores = [Score(source.name, source.max_rate) for source in sources]
+        self.planner = Planner(scores, self.policy, seed=os.getpid())
+        self._evidence, self._clock = evidence, clock
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)  # for waiters: a want was met, or failed
+        self._work = threading.Condition(lock)  # for workers: there may be something to start
+        self._stop = threading.Event()
+        self._waiters = 0
+        self._jobs: dict[int, _FileJob | _BlockJob] = {}
+        self._ids = itertools.count(1)
+        self._transfers: dict[int, Transfer] = {}
+        self._threads: list[threading.Thread] = []
+        self._broken: StoreError | None = None
+        self._closing = False
+
+    def start(self) -> FetchEngine:
+        """Start the threads. Idempotent."""
+        if not self._threads:
+            self._closing = False
+            self._stop.clear()
+            names = ["tick"] + [f"fetch-{n}" for n in range(self.policy.threads)]
+            for name in names:
+                target = self._tick_loop if name == "tick" else self._work_loop
+                thread = threading.Thread(target=target, name=f"holdfast-{name}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        return self
+
+    def close(self) -> None:
+        """Cancel everything in flight and end the threads. Waiters get a `RuntimeError`. Idempotent."""
+        with self._changed:
+            self._closing = True
+            for transfer in self._transfers.values():
+                transfer.cancel(SupersededError("the engine is closing"))
+            self._stop.set()
+            self._changed.notify_all()
+            self._work.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=5)
+        self._threads.clear()
+        for source in self.sources.values():
+            source.close()
+
+    def __enter__(self) -> FetchEngine:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- what callers ask
+
+    def open_file(self, file: FileRef, sink: LeafSink) -> int:
+        """Announce a file; its leaves are asked for by `want`. Returns its handle."""
+        with self._changed:
+            handle = next(self._ids)
+            self._jobs[handle] = _FileJob(file, sink)
+            return handle
+
+    def close_file(self, handle: int) -> None:
+        """Forget a file: leaves still wanted are dropped."""
+        with self._changed:
+            self.planner.forget(handle)
+            self._jobs.pop(handle, None)
+
+    def want(self, handle: int, leaves: Iterable[int], urgency: float) -> None:
+        """Ask for leaves of an announced file, without waiting. Lower urgency comes first."""
+        with self._changed:
+            job = self._jobs[handle]
+            assert isinstance(job, _FileJob)
+            now = self._clock()
+            for leaf in leaves:
+                self.planner.want(handle, leaf, job.file.layout.leaf_length(leaf), urgency, now)
+            self._work.notify_all()
+
+    def wait(self, handle: int, leaves: Sequence[int], *, timeout_s: float | None = None) -> bool:
+        """Wait until none of these leaves is wanted any more. False when `timeout_s` passed first.
+
+        Raises `UnavailableError` or `IntegrityError` when one could not be had, `StoreError` when our disk failed.
+        """
+        keys = [(handle, leaf) for leaf in leaves]
+        limit = None if timeout_s is None else self._clock() + timeout_s
+        with self._changed:
+            while True:
+                self._check()
+                for key in keys:
+                    if key in self.planner.failed:
+                        raise self._explain(key)
+                if not any(key in self.planner.wants for key in keys):
+                    return True
+                left = None if limit is None else limit - self._clock()
+                if left is not None and left <= 0:
+                    return False
+                self._waiters += 1
+                try:
+                    self._changed.wait(left)
+                finally:
+                    self._waiters -= 1
+
+    def block(self, cid: CID, root: CID) -> Block:
+        """One block, verified. Raises as `wait` does."""
+        with self._changed:
+            handle = next(self._ids)
+            job = self._jobs[handle] = _BlockJob(cid, root)
+            self.planner.want(handle, 0, _NODE_BYTES, -1.0, self._clock())
+            self._work.notify_all()
+        try:
+            self.wait(handle, [0])
+            assert job.data is not None
+            return Block.verify(cid, job.data)
+        finally:
+            self.close_file(handle)
+
+    def stats(self) -> list[SourceStats]:
+        """A snapshot per source, in the order given."""
+        with self._changed:
+            found = []
+            for name, source in self.sources.items():
+                score = self.planner.scores[name]
+                found.append(
+                    SourceStats(
+                        name,
+                        source.url,
+                        score.requests,
+                        score.bytes,
+                        score.wrong,
+                        dict(score.verdicts),
+                        score.state(),
+                    )
+                )
+            return found
+
+    @property
+    def useful_bytes(self) -> int:
+        """Bytes of leaves and blocks that were wanted, came and were right."""
+        with self._changed:
+            return self.planner.useful_bytes
+
+    # -- threads
+
+    def _check(self) -> None:
+        if self._closing:
+            raise RuntimeError("the engine is closed")
+        if self._broken is not None:
+            raise self._broken
+
+    def _work_loop(self) -> None:
+        while True:
+            with self._changed:
+                start = None
+                while start is None:
+                    if self._closing:
+                        return
+                    now = self._clock()
+                    start = self.planner.next(now)
+                    if start is None:
+                        pause = self.planner.wake_at(now) - now
+                        self._work.wait(min(max(pause, 0.01), 1.0) if self.planner.wants else None)
+                job, transfer = self._jobs.get(start.object), Transfer()
+                self._transfers[start.flight] = transfer
+            self._perform(start, job, transfer)
+
+    def _perform(self, start: Start, job: _FileJob | _BlockJob | None, transfer: Transfer) -> None:
+        source, begun, error = self.sources[start.source], time.monotonic(), None
+        try:
+            if isinstance(job, _FileJob):
+                self._fetch_leaves(source, start, job, transfer)
+            elif job is not None:
+                self._fetch_block(source, start, job, transfer)
+        except PeerError as failure:
+            error = failure
+        except StoreError as failure:
+            with self._changed:
+                self._broken = failure
+        except Exception as failure:  # noqa: BLE001 - a thread that dies in silence would hang its waiters
+            with self._changed:
+                self._broken = StoreError(f"{type(failure).__name__}: {failure}", hint="this is a bug of holdfast")
+                self._broken.__cause__ = failure
+        with self._changed:
+            del self._transfers[start.flight]
+            self.planner.scores[start.source].bytes += transfer.received
+            now = self._clock()
+            self.planner.progressed(start.flight, transfer.received, now)
+            first = None if transfer.first_byte_at is None else transfer.first_byte_at - begun
+            self.planner.ended(start.flight, error, now, first)
+            self._work.notify_all()
+            self._changed.notify_all()
+
+    def _fetch_leaves(self, source: Source, start: Start, job: _FileJob, transfer: Transfer) -> None:
+        def on_leaf(leaf: int, data: memoryview) -> bool:
+            try:
+                job.sink.write(leaf, data)
+            except HashMismatchError as error:
+                self._keep(source, job.file.layout.leaf_cid(leaf), data)
+                raise WrongBytesError(f"leaf {leaf} of {job.file.path or job.file.layout.cid.short()}") from error
+            with self._changed:
+                more = self.planner.arrived(start.flight, leaf, self._clock())
+                if self._waiters:
+                    self._changed.notify_all()
+            return more
+
+        source.fetch_leaves(job.file, start.first, start.last, transfer, on_leaf)
+
+    def _fetch_block(self, source: Source, start: Start, job: _BlockJob, transfer: Transfer) -> None:
+        data = source.fetch_block(job.cid, job.root, transfer)
+        if not job.cid.matches(data):
+            self._keep(source, job.cid, data)
+            raise WrongBytesError(f"block {job.cid.short()}")
+        with self._changed:
+            job.data = data
+            self.planner.arrived(start.flight, 0, self._clock(), len(data))
+
+    def _keep(self, source: Source, cid: CID, data: bytes | memoryview) -> None:
+        if self._evidence is not None:
+            self._evidence.keep(source.name, source.url, cid, data)
+
+    def _tick_loop(self) -> None:
+        while not self._stop.wait(_TICK_S):
+            with self._changed:
+                now = self._clock()
+                for flight, transfer in self._transfers.items():
+                    self.planner.progressed(flight, transfer.received, now)
+                failed = len(self.planner.failed)
+                cancels = [(self._transfers.get(cancel.flight), cancel.reason) for cancel in self.planner.tick(now)]
+                if len(self.planner.failed) != failed:
+                    self._changed.notify_all()
+                if self.planner.wants:  # time alone may have made a steal or a hedge worth while
+                    self._work.notify()
+            for transfer, reason in cancels:
+                transfer.cancel(reason)
+
+    # -- words
+
+    def _explain(self, key: tuple[int, int]) -> HoldfastError:
+        want, job = self.planner.failed[key], self._jobs.get(key[0])
+        if isinstance(job, _FileJob):
+            what = (
+                f"leaf {key[1]} ({job.file.layout.leaf_cid(key[1]).short()}) of {job.file.path or job.file.layout.cid}"
+            )
+        else:
+            what = f"block {job.cid}" if job else "a block"
+        did = "; ".join(
+            f"{name}: {want.tried.get(name) or score.last or 'not asked'}"
+            for name, score in self.planner.scores.items()
+        )
+        message = f"{what} could not be had. {did}"
+        if want.banned:
+            return IntegrityError(message, hint="name another source that has the right bytes")
+        return UnavailableError(
+            message, hint="check that these sources are reachable and keep the dataset, or name others"
+        )

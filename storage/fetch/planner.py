@@ -1,0 +1,368 @@
+"""`Planner`: which leaves to ask of which source, now. Pure: no IO, no clock, no random source of its own.
+
+What it holds:
+* *wants*: leaves (or single blocks) that somebody needs, each with an urgency (lower is sooner);
+* *flights*: requests under way, each a run of neighbouring leaves of one object from one source;
+* a `Score` per source.
+
+Rules, in the order in which `next` applies them:
+1. The most urgent want goes to the ready source that would finish it first. A source that is demoted is asked only
+   when no other one may have the leaf; one that sent this very leaf wrong is never asked for it again.
+2. A source much slower than one that is merely busy takes the *least* urgent want instead.
+3. With nothing queued, an idle source helps: it steals the second half of a slow run, or repeats a stalled one
+   (hedging; at most `hedge_share` of all bytes unless the other one is silent).
+
+A want ends as done, or as failed: at once when every source answered that it has not got it or sent it wrong,
+otherwise after `progress_deadline_s` without progress. All state moves under the caller's lock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ..errors import (
+    MissingError,
+    OversizeError,
+    PeerError,
+    SlowError,
+    TruncatedError,
+    WithheldError,
+    WrongBytesError,
+)
+from .policy import FetchPolicy
+from .scoreboard import Score
+
+Key = tuple[int, int]  # object, leaf
+_SCAN = 64  # wants looked at before giving up on an assignment
+
+
+class SupersededError(PeerError):
+    """Our own decision: another source was faster. Nobody's fault, never counted."""
+
+    verdict = "SUPERSEDED"
+
+
+@dataclass(slots=True)
+class Want:
+    """One leaf that is needed."""
+
+    key: Key
+    length: int
+    urgency: float
+    added_at: float
+    progress_at: float
+    flights: int = 0
+    tried: dict[str, str] = field(default_factory=dict)  # source → what it did, for messages
+    banned: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Flight:
+    """One request: leaves [next, last) of `object` are still to come."""
+
+    id: int
+    source: str
+    object: int
+    first: int
+    last: int
+    next: int
+    run_bytes: int
+    started_at: float
+    received: int = 0
+    mark_at: float = 0.0
+    mark_received: int = 0
+    moved_at: float = 0.0
+    helped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start this request."""
+
+    flight: int
+    source: str
+    object: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Cancel this request, for this reason."""
+
+    flight: int
+    reason: PeerError
+
+
+class Planner:
+    """See the module."""
+
+    def __init__(self, scores: Iterable[Score], policy: FetchPolicy, *, seed: int = 0) -> None:
+        self.policy = policy
+        self.scores = {score.name: score for score in scores}
+        self.wants: dict[Key, Want] = {}
+        self.flights: dict[int, Flight] = {}
+        self.failed: dict[Key, Want] = {}
+        self.useful_bytes = 0
+        self.hedged_bytes = 0
+        self.stolen = 0
+        self._queue: list[tuple[float, Key]] = []
+        self._missing: dict[tuple[str, int], float] = {}
+        self._wrong: dict[Key, set[str]] = {}  # (source, leaf) bans outlive a want
+        self._flight_ids = 0
+        self._random = random.Random(seed)
+        self._progress_at = 0.0
+
+    # -- what is wanted
+
+    def want(self, object_id: int, leaf: int, length: int, urgency: float, now: float) -> None:
+        """Add a want, or make a known one more urgent. A failed one is tried afresh."""
+        key = (object_id, leaf)
+        self.failed.pop(key, None)
+        known = self.wants.get(key)
+        if known is None:
+            known = Want(key, length, urgency, now, now, banned=set(self._wrong.get(key, ())))
+            self.wants[key] = known
+        elif urgency >= known.urgency:
+            return
+        known.urgency = urgency
+        if known.flights == 0:
+            heapq.heappush(self._queue, (urgency, key))
+
+    def forget(self, object_id: int) -> None:
+        """Drop the wants and bans of an object; its flights run out as superseded."""
+        for table in (self.wants, self.failed, self._wrong):
+            for key in [key for key in table if key[0] == object_id]:
+                del table[key]
+
+    # -- decisions
+
+    def next(self, now: float) -> Start | None:
+        """The next request to start, or None when none should start now."""
+        ready = [score for score in self.scores.values() if score.ready(now)]
+        if not ready:
+            return None
+        skipped: list[tuple[float, Key]] = []
+        start: Start | None = None
+        while start is None and self._queue and len(skipped) < _SCAN:
+            item = heapq.heappop(self._queue)
+            want = self.wants.get(item[1])
+            if want is None or want.flights or item[0] != want.urgency:
+                continue  # done, under way, or queued again with another urgency
+            start = self._assign(want, ready, now)
+            if start is None:
+                skipped.append(item)
+        for item in skipped:
+            heapq.heappush(self._queue, item)
+        return start or self._assist(ready, now)
+
+    def wake_at(self, now: float) -> float:
+        """When time alone may change what `next` answers."""
+        return min((score.ready_at(now) for score in self.scores.values()), default=float("inf"))
+
+    def _may_have(self, want: Want, score: Score, now: float) -> bool:
+        return score.name not in want.banned and self._missing.get((score.name, want.key[0]), 0.0) <= now
+
+    def _assign(self, want: Want, ready: list[Score], now: float) -> Start | None:
+        holders = [score for score in self.scores.values() if self._may_have(want, score, now)]
+        holders = [score for score in holders if not score.demoted] or holders
+        candidates = [score for score in ready if score in holders]
+        if not candidates:
+            return None
+        best = min(candidates, key=lambda score: score.expected_s(want.length))
+        rivals = [score for score in holders if not score.failures and score not in ready and now >= score.allowed_at]
+        soonest = min((score.expected_s(want.length) for score in rivals), default=float("inf"))
+        if best.expected_s(want.length) > 3 * soonest:
+            last = self._least_urgent(best, now)
+            if last is None or last is want:
+                return None
+            want = last
+        return self._launch(best, want, now)
+
+    def _least_urgent(self, score: Score, now: float) -> Want | None:
+        queued = [want for want in self.wants.values() if not want.flights and self._may_have(want, score, now)]
+        return max(queued, key=lambda want: (want.urgency, want.key), default=None)
+
+    def _launch(self, score: Score, want: Want, now: float) -> Start:
+        """A run from `want` on, over neighbours that are queued too."""
+        object_id, first = want.key
+        limit, length, last = score.run_bytes(self.policy), want.length, first + 1
+        while True:
+            neighbour = self.wants.get((object_id, last))
+            if neighbour is None or neighbour.flights or length + neighbour.length > limit:
+                break
+            if not self._may_have(neighbour, score, now):
+                break
+            length += neighbour.length
+            last += 1
+        return self._fly(score, object_id, first, last, now)
+
+    def _fly(self, score: Score, object_id: int, first: int, last: int, now: float) -> Start:
+        wants = [want for leaf in range(first, last) if (want := self.wants.get((object_id, leaf)))]
+        for want in wants:
+            want.flights += 1
+        run_bytes = sum(want.length for want in wants)
+        self._flight_ids += 1
+        self.flights[self._flight_ids] = Flight(
+            self._flight_ids,
+            score.name,
+            object_id,
+            first,
+            last,
+            first,
+            run_bytes,
+            now,
+            mark_at=now,
+            moved_at=now,
+        )
+        score.start(run_bytes, now)
+        return Start(self._flight_ids, score.name, object_id, first, last)
+
+    def _assist(self, ready: list[Score], now: float) -> Start | None:
+        """Steal from, or repeat, the flight that an idle source would finish soonest before its own source."""
+        best: tuple[float, Flight, Score, bool] | None = None
+        for flight in self.flights.values():
+            left = [want for want in self._left(flight) if want.flights == 1]
+            if flight.helped or not left:
+                continue
+            owner = self.scores[flight.source]
+            silent = now - flight.moved_at > max(self.policy.stall_s, 4 * owner.latency_s)
+            left_bytes = sum(want.length for want in left)
+            pace = flight.received / max(now - flight.started_at, 1e-3) or owner.rate
+            remaining_s = float("inf") if silent else left_bytes / pace
+            for score in ready:
+                if score.name == flight.source or not all(self._may_have(want, score, now) for want in left):
+                    continue
+                if score.demoted or (score.failures and not silent):
+                    continue
+                gain = remaining_s - 2 * score.expected_s(left_bytes // 2 if len(left) > 1 else left_bytes)
+                if gain > 0.05 and (best is None or gain > best[0]):
+                    best = (gain, flight, score, silent)
+        if best is None:
+            return None
+        _, flight, score, silent = best
+        left = [want for want in self._left(flight) if want.flights == 1]
+        if len(left) > 1 and not silent:
+            middle = left[len(left) // 2].key[1]
+            for want in left:
+                if want.key[1] >= middle:
+                    want.flights -= 1
+            last, flight.last = flight.last, middle
+            self.stolen += 1
+            flight.helped = len(left) < 4
+            return self._fly(score, flight.object, middle, last, now)
+        extra = sum(want.length for want in left)
+        budget = self.policy.hedge_share * self.useful_bytes + self.policy.hedge_slack_bytes
+        if not silent and self.hedged_bytes + extra > budget:
+            return None
+        self.hedged_bytes += extra
+        flight.helped = True
+        return self._fly(score, flight.object, left[0].key[1], flight.last, now)
+
+    def _left(self, flight: Flight) -> Iterator[Want]:
+        for leaf in range(flight.next, flight.last):
+            want = self.wants.get((flight.object, leaf))
+            if want is not None:
+                yield want
+
+    # -- what happened
+
+    def progressed(self, flight_id: int, received: int, now: float) -> None:
+        """So many body bytes of the request have come by now."""
+        flight = self.flights[flight_id]
+        if received > flight.received:
+            flight.received, flight.moved_at = received, now
+            want = self.wants.get((flight.object, flight.next))
+            if want is not None:
+                want.progress_at = now
+
+    def arrived(self, flight_id: int, leaf: int, now: float, length: int | None = None) -> bool:
+        """A leaf came and was right. Whether the request should go on. `length`: if it was only guessed before."""
+        flight = self.flights[flight_id]
+        flight.next, flight.moved_at = leaf + 1, now
+        want = self.wants.pop((flight.object, leaf), None)
+        if want is not None:
+            self.useful_bytes += want.length if length is None else length
+            self._progress_at = now
+        return next(self._left(flight), None) is not None
+
+    def ended(self, flight_id: int, error: PeerError | None, now: float, first_byte_s: float | None = None) -> None:
+        """The request is over. Leaves that did not come are queued again, or fail."""
+        flight = self.flights.pop(flight_id)
+        score = self.scores[flight.source]
+        score.end(flight.run_bytes)
+        left = list(self._left(flight))
+        for want in left:
+            want.flights -= 1
+        if isinstance(error, SupersededError):
+            pass
+        elif error is None:
+            elapsed_s = max(now - flight.started_at, 1e-4)
+            score.succeeded(flight.received, min(first_byte_s or elapsed_s, elapsed_s), elapsed_s, self.policy)
+        else:
+            score.failed(error, now, self.policy, self._random.random())
+            self._blame(flight, error, left, now)
+        for want in left:
+            if want.flights == 0:
+                if self._hopeless(want, now):
+                    self._fail(want)
+                else:
+                    heapq.heappush(self._queue, (want.urgency, want.key))
+
+    def _blame(self, flight: Flight, error: PeerError, left: list[Want], now: float) -> None:
+        for want in left:
+            want.tried[flight.source] = f"{error.verdict} ({error.message})"
+        if isinstance(error, (WrongBytesError, OversizeError)):
+            key = (flight.object, flight.next)
+            self._wrong.setdefault(key, set()).add(flight.source)
+            if key in self.wants:
+                self.wants[key].banned.add(flight.source)
+        elif isinstance(error, (MissingError, WithheldError)):
+            self._missing[(flight.source, flight.object)] = now + self.policy.missing_s
+        elif isinstance(error, TruncatedError) and left and flight.next == flight.first:
+            # not one leaf of it: perhaps this file is short there; others first
+            self._missing[(flight.source, flight.object)] = now + self.policy.backoff_s
+
+    def _hopeless(self, want: Want, now: float) -> bool:
+        return bool(want.tried) and all(
+            score.name in want.banned
+            or (self._missing.get((score.name, want.key[0]), 0.0) > now + self.policy.backoff_s)
+            for score in self.scores.values()
+        )
+
+    def _fail(self, want: Want) -> None:
+        self.wants.pop(want.key, None)
+        self.failed[want.key] = want
+
+    def tick(self, now: float) -> list[Cancel]:
+        """What time alone decides: requests that are too slow or of no use any more, wants that are overdue."""
+        cancels = [cancel for flight in self.flights.values() if (cancel := self._judge(flight, now))]
+        deadline = self.policy.progress_deadline_s
+        for want in list(self.wants.values()):
+            alive = want.progress_at if want.tried or want.flights else max(want.progress_at, self._progress_at)
+            hard = want.tried and now - want.added_at > deadline * self.policy.hard_deadline_factor
+            if now - alive > deadline or hard:
+                self._fail(want)
+        return cancels
+
+    def _judge(self, flight: Flight, now: float) -> Cancel | None:
+        limits = self.policy.transfer
+        if next(self._left(flight), None) is None:
+            return Cancel(flight.id, SupersededError("another source was faster"))
+        if now - flight.started_at > limits.max_request_s:
+            return Cancel(flight.id, SlowError(f"not done after {limits.max_request_s:.0f} s"))
+        if flight.received == 0:
+            if now - flight.started_at > limits.first_byte_s:
+                return Cancel(flight.id, SlowError(f"no byte in {limits.first_byte_s:.0f} s"))
+            flight.mark_at = now  # the rate counts from the first byte on
+            return None
+        window_s = now - flight.mark_at
+        if window_s >= limits.grace_s:
+            rate = (flight.received - flight.mark_received) / window_s
+            if rate < limits.min_rate_bytes_s:
+                return Cancel(flight.id, SlowError(f"{rate:.0f} bytes/s, less than {limits.min_rate_bytes_s:.0f}"))
+            flight.mark_at, flight.mark_received = now, flight.received
+        return None

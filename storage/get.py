@@ -1,0 +1,86 @@
+"""`get`: a whole dataset into a folder that is a complete mirror afterwards."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .blocks.store import BlockStore
+from .dag import walk
+from .dataset import Dataset
+from .errors import ConfigError
+from .fetch.download import Progress, download
+from .fetch.mirror_folder import MirrorFolder
+from .fetch.policy import FetchPolicy
+from .fetch.scoreboard import SourceStats
+from .fetch.tree import RemoteTree, TreeFile
+from .session import Session, SourcesArgument, choose_sources
+from .sources.netguard import NetGuard
+from .uri import DatasetUri
+
+
+@dataclass(frozen=True, slots=True)
+class GetResult:
+    """What a `get` did. `bytes` of files now in DEST, `refetched_bytes` received beyond what was needed."""
+
+    bytes: int
+    files: int
+    seconds: float
+    refetched_bytes: int
+    sources: list[SourceStats]
+
+
+def get(
+    uri: str,
+    dest: str | os.PathLike[str],
+    *,
+    sources: SourcesArgument = None,
+    partition: str | None = None,
+    deadline_s: float | None = None,
+    store: BlockStore | None = None,
+    redirects: NetGuard | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> GetResult:
+    """Fetch `uri` (or a folder or file below it) into the folder `dest`, every byte hashed.
+
+    `sources`: URLs, a roster or its path; None: the default roster. `deadline_s`: seconds without progress on a
+    leaf before giving up. `partition`: only the shards of that one.
+
+    Raises `ConfigError` (input), `UnavailableError`, `IntegrityError`, `FormatError`, `StoreError`. What was
+    fetched until then stays and is used again.
+    """
+    where = DatasetUri.parse(uri)
+    chosen = choose_sources(sources, store=store, redirects=redirects)
+    policy = FetchPolicy()
+    if deadline_s is not None:
+        policy = replace(policy, progress_deadline_s=deadline_s)
+    folder = MirrorFolder(Path(dest)).open_folder()
+    started = time.monotonic()
+    try:
+        with Session(where, chosen, policy=policy) as session:
+            tree = session.tree
+            select = _selection(Dataset(tree), partition)
+            if where.path:
+                below = walk.run(walk.resolve(where.root, where.path.split("/")), tree.node)
+                tree = RemoteTree(session.engine, below.cid, tree.nodes)
+            progress = download(tree, folder, select=select, on_progress=on_progress)
+            stats = session.engine.stats()
+            useful = session.engine.useful_bytes
+    finally:
+        folder.close()
+    refetched = max(sum(source.bytes for source in stats) - useful, 0)
+    return GetResult(progress.bytes, progress.files, time.monotonic() - started, refetched, stats)
+
+
+def _selection(dataset: Dataset, partition: str | None) -> Callable[[TreeFile], bool]:
+    if partition is None:
+        return lambda _: True
+    dataset.open()
+    wanted = {shard.path for shard in dataset.shards(partition)}
+    wanted |= {shard.index.path for shard in dataset.shards(partition) if shard.index}
+    if not wanted:
+        raise ConfigError(f"partition {partition!r} is empty")
+    return lambda file: file.path in wanted or not file.path.startswith(("data/", "index/"))

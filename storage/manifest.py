@@ -1,0 +1,222 @@
+"""The head (`dataset.json`) and the manifest (`manifest/00000.jsonl` …) of a dataset: what its shards are.
+
+Pure: bytes in, typed values out. The rules, checked in this order:
+
+* the head is at most 1 MiB of canonical JSON, of format `holdfast-dataset` and a major version that we know;
+* a page holds at most 4,096 lines, and every page but the last exactly that many;
+* shards follow each other without gap: `first_sample` of a line is the sum of the samples before it;
+* paths are relative, without `.`, `..`, backslash, NUL or empty segments, and lie under `data/` or `index/`.
+
+Unknown keys are ignored: they belong to a newer minor version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from .canonical import canonical_json
+from .cid import CID
+from .errors import FormatError, UnsupportedError
+from .limits import MAX_HEAD_BYTES, MAX_MANIFEST_PAGE_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES
+
+FORMAT = "holdfast-dataset"
+MAJOR = 1
+PAGE_SHARDS = 4096
+HEAD_PATH = "dataset.json"
+DEFAULT_PARTITION = "default"
+
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+ShardFormat = Literal["tar", "parquet", "tokens"]
+
+
+def check_path(path: str) -> str:
+    """A relative path that means the same on every system; raises `ValueError`."""
+    parts = path.split("/")
+    if len(path.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        raise ValueError(f"path is too long: {path[:80]!r}…")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in path or "\0" in path:
+        raise ValueError(f"not a plain relative path: {path!r}")
+    return path
+
+
+def _check_cid(text: str) -> str:
+    try:
+        CID.parse(text)
+    except FormatError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+RelativePath = Annotated[str, AfterValidator(check_path)]
+CidText = Annotated[str, AfterValidator(_check_cid)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+_M = TypeVar("_M", bound=_Model)
+
+
+class IndexFile(_Model):
+    """The file that says where the samples of a shard start."""
+
+    path: RelativePath
+    cid: CidText
+    bytes: Count
+
+
+class Shard(_Model):
+    """One file of samples. `samples` counts tokens in a token dataset."""
+
+    path: RelativePath
+    cid: CidText
+    bytes: Count
+    samples: Count
+    first_sample: Count
+    partition: str = DEFAULT_PARTITION
+    index: IndexFile | None = None
+
+    @property
+    def name(self) -> str:
+        """The path's last segment."""
+        return PurePosixPath(self.path).name
+
+
+class OrderHints(_Model):
+    """Parameters of the order (docs/order.md): samples per run, runs per block, lanes."""
+
+    version: Literal[1] = 1
+    run: Annotated[int, Field(ge=1, lt=1 << 40)]
+    block: Annotated[int, Field(ge=1, lt=1 << 20)]
+    lanes: Annotated[int, Field(ge=1, le=1024)]
+
+
+class TokenFormat(_Model):
+    """How a token shard spells a token: little-endian unsigned integers, no header."""
+
+    dtype: Literal["uint16", "uint32"]
+    tokenizer_sha256: str | None = None
+
+
+class Writer(_Model):
+    """What packed the shards: their bytes differ between versions of it."""
+
+    library: str
+    version: str
+
+
+class Partition(_Model):
+    """A named part of the dataset: a contiguous range of samples."""
+
+    name: str
+    first_sample: Count
+    samples: Count
+
+
+class Head(_Model):
+    """`dataset.json`."""
+
+    format: Literal["holdfast-dataset"] = "holdfast-dataset"
+    version: tuple[int, int] = (MAJOR, 0)
+    title: str = ""
+    description: str = ""
+    licence: str = ""
+    shard_format: ShardFormat
+    columns: dict[str, str] = Field(default_factory=dict)
+    samples: Count
+    shards: Count
+    bytes: Count
+    leaf_size: Annotated[int, Field(ge=1, le=1 << 20)]
+    order: OrderHints
+    partitions: tuple[Partition, ...] = ()
+    pages: tuple[Count, ...] = ()
+    tokens: TokenFormat | None = None
+    writer: Writer | None = None
+
+
+def encode_head(head: Head) -> bytes:
+    """The bytes of `dataset.json`."""
+    return canonical_json(head.model_dump(mode="json", exclude_none=True))
+
+
+def decode_head(data: bytes) -> Head:
+    """Raises `FormatError`, or `UnsupportedError` for a newer major version."""
+    document = _json(data, MAX_HEAD_BYTES, HEAD_PATH)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise FormatError(f"{HEAD_PATH} is not a holdfast dataset", hint="was this root published by holdfast?")
+    version = document.get("version")
+    if isinstance(version, list) and version and isinstance(version[0], int) and version[0] > MAJOR:
+        raise UnsupportedError(
+            f"{HEAD_PATH} has format version {version[0]}, this holdfast reads up to {MAJOR}",
+            hint="upgrade holdfast",
+        )
+    return _validate(Head, document, HEAD_PATH)
+
+
+def page_path(page: int) -> str:
+    """Where manifest page `page` lies in the dataset."""
+    return f"manifest/{page:05d}.jsonl"
+
+
+def encode_pages(shards: Sequence[Shard]) -> list[bytes]:
+    """The manifest pages of these shards, in order."""
+    lines = [canonical_json(shard.model_dump(mode="json", exclude_none=True)) for shard in shards]
+    return [b"".join(lines[at : at + PAGE_SHARDS]) for at in range(0, len(lines), PAGE_SHARDS)]
+
+
+def decode_page(data: bytes, page: int, head: Head) -> list[Shard]:
+    """The shards of one page, checked against the head."""
+    where = page_path(page)
+    if len(data) > MAX_MANIFEST_PAGE_BYTES:
+        raise FormatError(f"{where} has {len(data)} bytes, more than {MAX_MANIFEST_PAGE_BYTES}")
+    lines = data.splitlines()
+    expected = min(PAGE_SHARDS, head.shards - page * PAGE_SHARDS)
+    if len(lines) != expected:
+        raise FormatError(f"{where} has {len(lines)} shards, expected {expected}")
+    shards = [_validate(Shard, _json(line, MAX_HEAD_BYTES, where), where) for line in lines]
+    at = head.pages[page]
+    for shard in shards:
+        if shard.first_sample != at:
+            raise FormatError(f"{where}: {shard.path} starts at sample {shard.first_sample}, expected {at}")
+        at += shard.samples
+    end = head.pages[page + 1] if page + 1 < len(head.pages) else head.samples
+    if at != end:
+        raise FormatError(f"{where} ends at sample {at}, expected {end}")
+    return shards
+
+
+def partitions_of(shards: Iterable[Shard]) -> tuple[Partition, ...]:
+    """The partitions of shards that are grouped by partition."""
+    found: dict[str, Partition] = {}
+    for shard in shards:
+        known = found.get(shard.partition)
+        if known is None:
+            known = Partition(name=shard.partition, first_sample=shard.first_sample, samples=0)
+        elif shard.first_sample != known.first_sample + known.samples:
+            raise ValueError(f"partition {shard.partition!r} is not contiguous")
+        found[shard.partition] = known.model_copy(update={"samples": known.samples + shard.samples})
+    return tuple(found.values())
+
+
+def _json(data: bytes, limit: int, where: str) -> Any:
+    if len(data) > limit:
+        raise FormatError(f"{where} has {len(data)} bytes, more than {limit}")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where} is not JSON: {error}") from error
+
+
+def _validate(model: type[_M], document: Any, where: str) -> _M:
+    try:
+        return model.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise FormatError(f"{where}: {place}: {first['msg']}") from error

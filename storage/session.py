@@ -1,0 +1,69 @@
+"""`Session`: sources, an engine and a tree for one URI: what every reading command opens and closes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..configs.roster import Roster
+from ..configs.settings import cache_folder, default_roster
+from .blocks.memory import MemoryStore
+from .blocks.store import BlockStore
+from .errors import ConfigError
+from .fetch.engine import FetchEngine
+from .fetch.evidence import Evidence
+from .fetch.policy import FetchPolicy
+from .fetch.tree import RemoteTree
+from .sources.from_roster import sources_of
+from .sources.local import Local
+from .sources.netguard import NetGuard
+from .sources.source import Source
+from .uri import DatasetUri
+
+SourcesArgument = Sequence[str] | Roster | str | os.PathLike[str] | None
+
+
+def choose_sources(
+    given: SourcesArgument, *, store: BlockStore | None = None, redirects: NetGuard | None = None
+) -> list[Source]:
+    """What the user gave, else `$HOLDFAST_ROSTER`, else the default roster; a local store comes first.
+
+    Raises `ConfigError` when there is none of these.
+    """
+    sources: list[Source] = [Local(store)] if store is not None else []
+    if given is None:
+        roster = default_roster(os.environ)
+        if roster is None:
+            if sources:
+                return sources
+            raise ConfigError(
+                "no source is named",
+                hint="give --from URL or --roster FILE, or set HOLDFAST_ROSTER to a roster",
+            )
+        given = roster
+    return sources + sources_of(given, env=os.environ, redirects=redirects)
+
+
+class Session:
+    """Use as a context manager."""
+
+    def __init__(
+        self,
+        uri: DatasetUri,
+        sources: Sequence[Source],
+        *,
+        policy: FetchPolicy | None = None,
+        evidence: Path | None = None,
+    ) -> None:
+        self.uri = uri
+        folder = evidence or cache_folder(os.environ) / "evidence"
+        self.engine = FetchEngine(sources, policy=policy, evidence=Evidence(folder))
+        self.tree = RemoteTree(self.engine, uri.root, MemoryStore())
+
+    def __enter__(self) -> Session:
+        self.engine.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.close()

@@ -1,0 +1,1 @@
+"""Where bytes come from. Sources return unverified bytes; the engine hashes them."""

@@ -1,0 +1,54 @@
+"""Sources out of what the user gave: URLs, or a roster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ...configs.roster import Provider, Roster
+from ..errors import ConfigError
+from .gateway import Gateway
+from .http import Endpoint
+from .mirror import Mirror
+from .netguard import NetGuard
+from .probe import Probed
+from .source import Source
+
+READABLE_KINDS = ("peer", "gateway", "mirror")
+
+
+def sources_of(
+    given: Sequence[str] | Roster | str | os.PathLike[str],
+    *,
+    env: Mapping[str, str],
+    redirects: NetGuard | None = None,
+) -> list[Source]:
+    """Sources of URLs, of a roster, or of a roster's path. Raises `ConfigError`, also when there is none."""
+    redirects = redirects or NetGuard()
+    if isinstance(given, (str, os.PathLike)):
+        text = os.fspath(given)
+        given = [text] if text.startswith(("http://", "https://")) else Roster.load(Path(text))
+    if isinstance(given, Roster):
+        sources = [
+            _of_provider(provider, env, redirects) for provider in given.providers if provider.kind in READABLE_KINDS
+        ]
+        if not sources:
+            raise ConfigError(
+                "the roster names nothing that can be read from",
+                hint=f"add a provider of kind {', '.join(READABLE_KINDS)}",
+            )
+        return sources
+    if not given:
+        raise ConfigError("no source is named", hint="give --from URL or --roster FILE")
+    return [Probed(url, Endpoint(url, redirect_guard=redirects)) for url in dict.fromkeys(given)]
+
+
+def _of_provider(provider: Provider, env: Mapping[str, str], redirects: NetGuard) -> Source:
+    endpoint = Endpoint(provider.url, provider.headers(env), provider.ca_file, redirect_guard=redirects)
+    if provider.kind == "mirror":
+        return Mirror(
+            provider.name, endpoint,
+            prefix=provider.path_prefix, path_map=provider.path_map, max_rate=provider.max_rate,
+        )  # fmt: skip
+    return Gateway(provider.name, endpoint, max_rate=provider.max_rate)

@@ -1,0 +1,61 @@
+"""A run of leaves out of one HTTP answer: the part that gateways and mirrors share."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+from ..dag.layout import FileLayout
+from ..errors import OversizeError, TruncatedError, WrongBytesError
+from .http import Answer
+from .source import OnLeaf
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+class LeafBuffers(threading.local):
+    """One reused leaf buffer a thread: fresh memory for every leaf costs page faults."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(0)
+
+    def view(self, size: int) -> memoryview:
+        """`size` bytes, valid until the next call in this thread."""
+        if len(self._buffer) < size:
+            self._buffer = bytearray(size)
+        return memoryview(self._buffer)[:size]
+
+
+def range_header(layout: FileLayout, first: int, last: int) -> dict[str, str]:
+    """The Range header for leaves first … last-1; none for an empty file."""
+    start, end = layout.leaf_range(first)[0], layout.leaf_range(last - 1)[1]
+    return {"Range": f"bytes={start}-{end - 1}"} if end > start else {}
+
+
+def read_leaves(
+    answer: Answer, layout: FileLayout, first: int, last: int, buffers: LeafBuffers, on_leaf: OnLeaf
+) -> None:
+    """Check the framing of the answer to `range_header`, then hand on leaf after leaf.
+
+    A 200 is the whole file (the server ignores Range): what lies before is skipped. Raises `WrongBytesError`,
+    `OversizeError`, `TruncatedError` for framing that does not fit.
+    """
+    start, end = layout.leaf_range(first)[0], layout.leaf_range(last - 1)[1]
+    expected = layout.size if answer.status == 200 else end - start
+    if answer.status == 206:
+        match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        if match is None or int(match[1]) != start:
+            raise WrongBytesError(
+                f"asked for bytes {start}-{end - 1}, got Content-Range {answer.headers.get('Content-Range')!r}"
+            )
+    if answer.length is not None and answer.length > expected:
+        raise OversizeError(f"the answer has {answer.length} bytes, expected {expected}")
+    if answer.length is not None and answer.length < expected:
+        raise TruncatedError(f"the answer has {answer.length} bytes, expected {expected}")
+    if answer.status == 200:
+        answer.skip(start)
+    for leaf in range(first, last):
+        view = buffers.view(layout.leaf_length(leaf))
+        answer.readinto(view)
+        if not on_leaf(leaf, view):
+            return
