@@ -15,15 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..storage.order_hints import suggest_hints
 from .permutation import MAX_SIZE, U64, Permutation, permute, round_keys, round_keys_array
 
 VERSION_TAG = b"holdfast/order/v1\0"
 CHUNK = 1 << 14  # positions computed at a time: temporaries stay in the CPU's cache, whatever is asked for
-
-BLOCK_BYTES = 8 << 20
-MAX_BLOCK_RUNS = 64
-MAX_LANES = 64
-MIN_LANE_BLOCKS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +61,7 @@ class Order:
         "shuffle",
     )
 
-    def __init__(
-        self, root: bytes, seed: int, epoch: int, parameters: OrderParameters, shuffle: bool = True
-    ) -> None:
+    def __init__(self, root: bytes, seed: int, epoch: int, parameters: OrderParameters, shuffle: bool = True) -> None:
         if not root or (len(root) == 34 and root.startswith(b"\x12\x20")):
             raise ValueError(f"root of an order: expected a binary CIDv1, got {root.hex() or 'nothing'}")
         for name, value in (("seed", seed), ("epoch", epoch)):
@@ -115,13 +109,9 @@ class Order:
     def samples_at(self, positions: NDArray[np.integer]) -> NDArray[np.int64]:
         """`sample_at` of each element of a flat array of integers, fast. They may repeat."""
         if positions.ndim != 1 or positions.dtype.kind not in "iu":
-            raise TypeError(
-                f"expected a flat array of integers, got {positions.ndim} axes of {positions.dtype}"
-            )
+            raise TypeError(f"expected a flat array of integers, got {positions.ndim} axes of {positions.dtype}")
         if len(positions) and not 0 <= int(positions.min()) <= int(positions.max()) < self.parameters.samples:
-            raise ValueError(
-                f"positions {positions.min()} … {positions.max()} leave 0 … {self.parameters.samples - 1}"
-            )
+            raise ValueError(f"positions {positions.min()} … {positions.max()} leave 0 … {self.parameters.samples - 1}")
         out = np.empty(len(positions), np.int64)
         for start in range(0, len(positions), CHUNK):
             part = positions[start : start + CHUNK].astype(np.uint64)
@@ -137,9 +127,7 @@ class Order:
         runs_in_block = np.uint64(self.parameters.block)
         blocks = self._locate_array(indices)[0] // runs_in_block
         firsts = self._start_array(blocks * runs_in_block)
-        ends = self._start_array(
-            np.minimum((blocks + np.uint64(1)) * runs_in_block, np.uint64(self._runs.size))
-        )
+        ends = self._start_array(np.minimum((blocks + np.uint64(1)) * runs_in_block, np.uint64(self._runs.size)))
         sizes = ends - firsts
         keys = round_keys_array(self.master_key, blocks + np.uint64(1))
         inside = indices - firsts
@@ -191,13 +179,6 @@ def rank_positions(samples: int, rank: int, world: int, start: int, count: int) 
 
 
 def suggest_parameters(samples: int, run: int, sample_bytes: int) -> OrderParameters:
-    """Parameters for a dataset whose samples have about `sample_bytes` bytes.
-
-    A block holds about 8 MiB in 1 to 64 runs: what a reader keeps at hand while it takes samples from it.
-    Lanes are the largest power of two up to 64 that leaves each lane eight blocks; a small dataset has one.
-    """
-    block = max(1, min(MAX_BLOCK_RUNS, BLOCK_BYTES // max(1, run * sample_bytes)))
-    lanes = MAX_LANES
-    while lanes > 1 and samples // lanes < MIN_LANE_BLOCKS * block * run:
-        lanes //= 2
-    return OrderParameters(samples, run, block, lanes)
+    """Parameters for a dataset whose samples have about `sample_bytes` bytes; see `suggest_hints`."""
+    hints = suggest_hints(samples, run, sample_bytes)
+    return OrderParameters(samples, hints.run, hints.block, hints.lanes)

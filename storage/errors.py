@@ -106,6 +106,7 @@ class WrongBytesError(PeerError):
     """The bytes sent do not hash to the CID asked for, or the framing of the answer is invalid."""
 
     verdict = "WRONG_BYTES"
+    data: bytes = b""  # what came, when only the source itself saw it
 
 
 class TruncatedError(PeerError):

@@ -1,1 +1,1 @@
-""""""
+"""Readers: from verified bytes of a shard to samples."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import bisect
 import mmap
-import os
 import secrets
 import struct
 from collections.abc import Iterator, Sequence
@@ -94,7 +93,7 @@ class LeafIndex:
 
     def _refresh(self) -> bool:
         try:
-            mtime_ns = os.stat(self.folder).st_mtime_ns
+            mtime_ns = self.folder.stat().st_mtime_ns
         except FileNotFoundError:
             return False
         if mtime_ns == self._seen_mtime_ns:

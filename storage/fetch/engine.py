@@ -50,6 +50,8 @@ class LeafSink(Protocol):
 class _FileJob:
     file: FileRef
     sink: LeafSink
+    writing: int = 0  # threads inside `sink.write` now
+    closing: bool = False
 
 
 @dataclass(slots=True)
@@ -135,10 +137,14 @@ class FetchEngine:
             return handle
 
     def close_file(self, handle: int) -> None:
-        """Forget a file: leaves still wanted are dropped."""
+        """Forget a file: leaves still wanted are dropped. Afterwards nothing is written to its sink any more."""
         with self._changed:
             self.planner.forget(handle)
-            self._jobs.pop(handle, None)
+            job = self._jobs.pop(handle, None)
+            if isinstance(job, _FileJob):
+                job.closing = True
+                while job.writing:  # the caller closes the file next: not under a thread that writes
+                    self._changed.wait()
 
     def want(self, handle: int, leaves: Iterable[int], urgency: float) -> None:
         """Ask for leaves of an announced file, without waiting. Lower urgency comes first."""
@@ -246,6 +252,8 @@ class FetchEngine:
                 self._fetch_block(source, start, job, transfer)
         except PeerError as failure:
             error = failure
+            if isinstance(failure, WrongBytesError) and failure.data and job is not None:
+                self._keep(source, job.root if isinstance(job, _BlockJob) else job.file.root, failure.data)
         except StoreError as failure:
             with self._changed:
                 self._broken = failure
@@ -265,11 +273,17 @@ class FetchEngine:
 
     def _fetch_leaves(self, source: Source, start: Start, job: _FileJob, transfer: Transfer) -> None:
         def on_leaf(leaf: int, data: memoryview) -> bool:
+            with self._changed:
+                if job.closing:
+                    return False
+                job.writing += 1
             try:
                 job.sink.write(leaf, data)
             except HashMismatchError as error:
                 self._keep(source, job.file.layout.leaf_cid(leaf), data)
                 raise WrongBytesError(f"leaf {leaf} of {job.file.path or job.file.layout.cid.short()}") from error
+            finally:
+                self._written(job)
             with self._changed:
                 more = self.planner.arrived(start.flight, leaf, self._clock())
                 if self._waiters:
@@ -277,6 +291,12 @@ class FetchEngine:
             return more
 
         source.fetch_leaves(job.file, start.first, start.last, transfer, on_leaf)
+
+    def _written(self, job: _FileJob) -> None:
+        with self._changed:
+            job.writing -= 1
+            if job.closing:
+                self._changed.notify_all()
 
     def _fetch_block(self, source: Source, start: Start, job: _BlockJob, transfer: Transfer) -> None:
         data = source.fetch_block(job.cid, job.root, transfer)
@@ -295,16 +315,16 @@ class FetchEngine:
         while not self._stop.wait(_TICK_S):
             with self._changed:
                 now = self._clock()
-                for flight, transfer in self._transfers.items():
-                    self.planner.progressed(flight, transfer.received, now)
+                for flight, moving in self._transfers.items():
+                    self.planner.progressed(flight, moving.received, now)
                 failed = len(self.planner.failed)
-                cancels = [(self._transfers.get(cancel.flight), cancel.reason) for cancel in self.planner.tick(now)]
+                cancels = [(self._transfers[cancel.flight], cancel.reason) for cancel in self.planner.tick(now)]
                 if len(self.planner.failed) != failed:
                     self._changed.notify_all()
                 if self.planner.wants:  # time alone may have made a steal or a hedge worth while
                     self._work.notify()
-            for transfer, reason in cancels:
-                transfer.cancel(reason)
+            for moving, reason in cancels:
+                moving.cancel(reason)
 
     # -- words
 

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ..errors import (
+    ForbiddenAddressError,
     MissingError,
     OversizeError,
     PeerError,
@@ -153,7 +154,7 @@ class Planner:
             if want is None or want.flights or item[0] != want.urgency:
                 continue  # done, under way, or queued again with another urgency
             start = self._assign(want, ready, now)
-            if start is None:
+            if not want.flights:  # nobody for it now, or somebody took the least urgent one instead
                 skipped.append(item)
         for item in skipped:
             heapq.heappush(self._queue, item)
@@ -303,6 +304,8 @@ class Planner:
             elapsed_s = max(now - flight.started_at, 1e-4)
             score.succeeded(flight.received, min(first_byte_s or elapsed_s, elapsed_s), elapsed_s, self.policy)
         else:
+            if flight.next > flight.first:
+                score.failures = 0  # it gave something: the pause starts small again
             score.failed(error, now, self.policy, self._random.random())
             self._blame(flight, error, left, now)
         for want in left:
@@ -320,7 +323,7 @@ class Planner:
             self._wrong.setdefault(key, set()).add(flight.source)
             if key in self.wants:
                 self.wants[key].banned.add(flight.source)
-        elif isinstance(error, (MissingError, WithheldError)):
+        elif isinstance(error, (MissingError, WithheldError, ForbiddenAddressError)):
             self._missing[(flight.source, flight.object)] = now + self.policy.missing_s
         elif isinstance(error, TruncatedError) and left and flight.next == flight.first:
             # not one leaf of it: perhaps this file is short there; others first

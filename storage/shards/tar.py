@@ -30,11 +30,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class SampleSpan:
-    """The bytes [start, end) of one sample, and its key."""
+    """The bytes [start, end) of one sample, its key, and the extensions of its members in order."""
 
     key: str
     start: int
     end: int
+    extensions: tuple[str, ...] = ()
 
 
 Read = Callable[[int, int], bytes | memoryview]
@@ -87,21 +88,28 @@ def members(read: Read, size: int) -> Iterator[Member]:
 
 
 def samples(read: Read, size: int, on_skipped: Callable[[str], None] = lambda _: None) -> Iterator[SampleSpan]:
-    """The samples of a tar, in order. Members without an extension are no samples: named to `on_skipped`."""
+    """The samples of a tar, in order. Members without an extension are no samples: named to `on_skipped`.
+
+    Raises `FormatError` as `members` does, and for a sample with two members of one extension.
+    """
     key, start, end = "", -1, 0
+    found: list[str] = []
     for member in members(read, size):
         parts = split_name(member.name)
         if parts is None:
             on_skipped(member.name)
             continue
         if start >= 0 and parts[0] != key:
-            yield SampleSpan(key, start, end)
+            yield SampleSpan(key, start, end, tuple(found))
             start = -1
         if start < 0:
-            key, start = parts[0], member.header
+            key, start, found = parts[0], member.header, []
+        if parts[1] in found:
+            raise FormatError(f"member {member.name!r} comes twice in sample {key!r}")
+        found.append(parts[1])
         end = member.offset + -(-member.size // BLOCK) * BLOCK
     if start >= 0:
-        yield SampleSpan(key, start, min(end, size))
+        yield SampleSpan(key, start, min(end, size), tuple(found))
 
 
 def read_sample(span: memoryview) -> tuple[str, dict[str, bytes]]:
@@ -127,24 +135,23 @@ def read_sample(span: memoryview) -> tuple[str, dict[str, bytes]]:
 
 def _check_sum(head: bytes, at: int) -> None:
     expected = _number(head[148:156], at)
-    if sum(head[:148]) + sum(head[156:]) + 8 * 32 != expected:
+    if sum(head) - sum(head[148:156]) + 8 * 32 != expected:
         raise FormatError(f"the tar header at byte {at} has a bad checksum")
 
 
 def _number(field: bytes, at: int) -> int:
     if field[0] & 0x80:  # GNU base-256
         return int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
-    text = field.split(b"\0")[0].strip()
-    try:
-        return int(text, 8) if text else 0
-    except ValueError as error:
-        raise FormatError(f"the tar header at byte {at} has a bad number") from error
+    text = field.partition(b"\0")[0].strip()
+    if text.translate(None, b"01234567"):  # `int` would take signs and underscores, and a walk could go backwards
+        raise FormatError(f"the tar header at byte {at} has a bad number")
+    return int(text, 8) if text else 0
 
 
 def _name(head: bytes) -> str:
-    name, prefix = head[:100].split(b"\0")[0], head[345:500].split(b"\0")[0]
-    if head[257:263] == b"ustar\0" and prefix:
-        return _text(prefix + b"/" + name)
+    name = head[:100].partition(b"\0")[0]
+    if head[345] and head[257:263] == b"ustar\0":
+        return _text(head[345:500].partition(b"\0")[0] + b"/" + name)
     return _text(name)
 
 

@@ -46,9 +46,9 @@ class Endpoint:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_file: Path | None = None
-    guard: NetGuard = NetGuard(guarded=False)
-    redirect_guard: NetGuard = NetGuard()
-    limits: TransferLimits = TransferLimits()
+    guard: NetGuard = field(default_factory=lambda: NetGuard(guarded=False))
+    redirect_guard: NetGuard = field(default_factory=NetGuard)
+    limits: TransferLimits = field(default_factory=TransferLimits)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -320,6 +320,9 @@ def _peer_errors(transfer: Transfer, *, answered: bool) -> Iterator[None]:
     except http.client.IncompleteRead as error:
         transfer.check()
         raise TruncatedError("the answer ended early") from error
+    except ssl.SSLError as error:  # a certificate error is a ValueError too
+        transfer.check()
+        raise UnreachableError(f"no TLS connection: {getattr(error, 'verify_message', '') or error.reason}") from error
     except (http.client.HTTPException, ValueError) as error:
         transfer.check()
         raise WrongBytesError(f"not an HTTP answer: {type(error).__name__}") from error

@@ -6,6 +6,7 @@ import threading
 
 from ..cid import CID
 from ..errors import MissingError, PeerError, UnreachableError, WrongBytesError
+from ..limits import MAX_BLOCK_BYTES
 from .gateway import Gateway
 from .http import Endpoint, HttpClient
 from .mirror import BLOCKS_FOLDER, Mirror
@@ -36,8 +37,11 @@ class Probed:
             if self._is_gateway(http, transfer):
                 return Gateway(self.name, self._endpoint, max_rate=self.max_rate)
             with http.get(f"/{BLOCKS_FOLDER}/{root.v1()}", transfer) as answer:
-                if not root.matches(answer.read(1 << 21)):
-                    raise WrongBytesError(f"{BLOCKS_FOLDER}/{root.short()} has other bytes")
+                data = answer.read(MAX_BLOCK_BYTES)
+            if not root.matches(data):
+                error = WrongBytesError(f"{BLOCKS_FOLDER}/{root.short()} has other bytes")
+                error.data = data
+                raise error
             return Mirror(self.name, self._endpoint, max_rate=self.max_rate)
         except MissingError as error:
             raise MissingError("neither a gateway nor a mirror of this dataset") from error

@@ -19,9 +19,9 @@ from holdfast.storage.errors import FormatError, UnsupportedError
 from .blocks import Blocks, add_file, entry, leaf
 
 BAD_NAMES = ["", ".", "..", "a\0b", "\ud800", "n" * 256, "ü" * 128]
-names = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=6
-).filter(lambda name: name not in (".", ".."))
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=6).filter(
+    lambda name: name not in (".", "..")
+)
 
 
 def hamt_of(files: dict[str, Entry]) -> tuple[CID, Blocks]:
@@ -40,9 +40,7 @@ def test_a_directory_lists_what_it_was_built_of_sorted_bytewise(files: dict[str,
         assert {item.name: Entry(item.cid, item.tsize or 0) for item in listed} == entries
 
 
-@given(
-    st.dictionaries(st.lists(names, min_size=1, max_size=3).map("/".join), st.binary(max_size=4), max_size=8)
-)
+@given(st.dictionaries(st.lists(names, min_size=1, max_size=3).map("/".join), st.binary(max_size=4), max_size=8))
 def test_a_tree_resolves_every_path_and_depends_on_no_order(files: dict[str, bytes]) -> None:
     assume(not any(other.startswith(path + "/") for path in files for other in files))
     target, made = build_tree({path: entry(data) for path, data in files.items()})
@@ -159,9 +157,7 @@ def test_listing_stops_at_its_bound() -> None:
         run(list_directory(root, max_entries=299), blocks.get)
 
 
-def shard(
-    blocks: Blocks, *links: PBLink, bits: int | None = None, fanout: int = 256, hashed: int = 0x22
-) -> CID:
+def shard(blocks: Blocks, *links: PBLink, bits: int | None = None, fanout: int = 256, hashed: int = 0x22) -> CID:
     if bits is None:
         bits = sum(1 << int((link.name or "")[:2], 16) for link in links)
     field = bits.to_bytes(32, "big").lstrip(b"\0")
@@ -184,14 +180,10 @@ def test_shards_that_lie_are_refused_by_listing_and_by_lookup() -> None:
         "a bit without a link": shard(blocks, good, bits=1 << slot | 1 << (slot ^ 1)),
         "a link without a bit": shard(blocks, good, bits=0),
         "a slot twice": shard(blocks, good, good),
-        "slots out of order": shard(
-            blocks, *sorted([good, placed("b")], key=lambda x: x.name or "", reverse=True)
-        ),
+        "slots out of order": shard(blocks, *sorted([good, placed("b")], key=lambda x: x.name or "", reverse=True)),
         "a lower-case slot": shard(blocks, PBLink(good.cid, "0agood", 1)),
         "no slot": shard(blocks, PBLink(good.cid, "", 1), bits=1),
-        "a bitfield of 33 bytes": blocks.node(
-            UnixFSNode(NodeType.HAMT, b"\1" * 33, hash_type=0x22, fanout=256), good
-        ),
+        "a bitfield of 33 bytes": blocks.node(UnixFSNode(NodeType.HAMT, b"\1" * 33, hash_type=0x22, fanout=256), good),
         "another fanout": shard(blocks, good, fanout=1024),
         "another hash": shard(blocks, good, hashed=0x12),
         "an empty sub-shard": shard(blocks, PBLink(shard(blocks), good.name[:2], 1)),

@@ -42,9 +42,7 @@ def test_a_file_is_read_back_as_it_was_built(data: bytes, leaf_size: int) -> Non
         assert (part, len(part)) == (data[start:end], layout.leaf_length(index))
         parts.append(part)
     assert b"".join(parts) == data
-    assert target.tsize == sum(map(len, parts)) + sum(
-        len(blocks[cid]) for cid in blocks if cid.codec == DAG_PB
-    )
+    assert target.tsize == sum(map(len, parts)) + sum(len(blocks[cid]) for cid in blocks if cid.codec == DAG_PB)
 
 
 @pytest.mark.parametrize("leaves", [2, 1024, 1025, 2048, 2049, 1024 * 1024 + 1])

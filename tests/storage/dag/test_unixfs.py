@@ -47,9 +47,7 @@ def test_a_file_before_1970_and_fractions_of_a_second_are_read() -> None:
 
 
 def test_unknown_fields_are_skipped() -> None:
-    assert decode(bytes.fromhex("0801 4a0161 5001 5d00000000 610000000000000000")) == UnixFSNode(
-        NodeType.DIRECTORY
-    )
+    assert decode(bytes.fromhex("0801 4a0161 5001 5d00000000 610000000000000000")) == UnixFSNode(NodeType.DIRECTORY)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""For those who look under the hood: `cid`, `car export`, `car import`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..configs.errors import ConfigError
+from ..configs.sizes import format_size, parse_size
+from .options import AllowNet, AsJson, Deadline, From, Repo, RosterFile, repo_path
+from .output import emit
+from .reader import Uri, session_of
+
+car = typer.Typer(no_args_is_help=True, help="CAR files: whole DAGs as one stream.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(cid)
+    car.command("export")(export)
+    car.command("import")(import_)
+    app.add_typer(car, name="car")
+
+
+def cid(
+    path: Annotated[Path, typer.Argument(help="A file or folder.")],
+    leaf_size: Annotated[str, typer.Option(help="16KiB to 1MiB.")] = "1MiB",
+    as_json: AsJson = False,
+) -> None:
+    """Print the CID of a file or folder (profile unixfs-v1-2025), as Kubo and Helia would name it."""
+    from ..storage.blocks.hash_tree import hash_tree
+    from ..storage.limits import MAX_LEAF_BYTES
+
+    size = parse_size(leaf_size)
+    if not 1 <= size <= MAX_LEAF_BYTES:
+        raise ConfigError(f"--leaf-size {leaf_size}: expected at most 1MiB")
+    entry = hash_tree(path, size)
+    emit({"cid": str(entry.cid), "path": str(path)}, as_json=as_json, words=f"{entry.cid} {path}")
+
+
+def export(
+    uri: Uri,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The CAR to write.")],
+    urls: From = None,
+    roster: RosterFile = None,
+    repo: Repo = None,
+    deadline: Deadline = None,
+    allow_net: AllowNet = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a whole DAG as CARv1, the same bytes every time. From sources if named, else from the repository."""
+    from ..storage.blocks.car_file import export_car
+    from ..storage.blocks.disk import DiskStore
+    from ..storage.dag import walk
+    from ..storage.fetch.download import download
+    from ..storage.fetch.tree import RemoteTree
+    from ..storage.node.repo_target import RepoTarget
+    from ..storage.uri import DatasetUri
+
+    where = DatasetUri.parse(uri)
+    path = where.path.split("/") if where.path else []
+    if not urls and not roster:
+        with DiskStore(repo_path(repo)).open(create=False) as store:
+            target = walk.run(walk.resolve(where.root, path), lambda block: store.get(block).data)
+            summary = export_car(store, target.cid, output)
+    else:
+        with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".holdfast-export-") as folder:
+            with (
+                DiskStore(Path(folder)).open() as store,
+                session_of(uri, urls, roster, repo, deadline, allow_net) as session,
+            ):
+                found = walk.run(walk.resolve(where.root, path), session.tree.node)
+                tree = RemoteTree(session.engine, found.cid, store.nodes)
+                download(tree, RepoTarget(store))
+                summary = export_car(store, found.cid, output)
+    document = {"root": str(summary.roots[0]), "blocks": summary.blocks, "bytes": summary.bytes, "path": str(output)}
+    words = f"{output}: {summary.blocks} blocks, {format_size(summary.bytes)}, root {summary.roots[0]}"
+    emit(document, as_json=as_json, words=words)
+
+
+def import_(
+    files: Annotated[list[Path], typer.Argument(metavar="F...", help="CAR files.")],
+    repo: Repo = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take CAR files into the repository. Every block is hashed."""
+    from ..storage.blocks.car_file import import_car
+    from ..storage.blocks.disk import DiskStore
+
+    found = []
+    with DiskStore(repo_path(repo)).open() as store:
+        for file in files:
+            summary = import_car(store, file)
+            found.append(
+                {
+                    "path": str(file),
+                    "roots": [str(root) for root in summary.roots],
+                    "blocks": summary.blocks,
+                    "bytes": summary.bytes,
+                    "complete": summary.missing is None,
+                    "missing": summary.missing and str(summary.missing),
+                }
+            )
+    emit({"cars": found}, as_json=as_json, words="\n".join(map(_line, found)))
+
+
+def _line(item: dict[str, Any]) -> str:
+    end = "" if item["complete"] else f"; incomplete: {item['missing']} is not in it"
+    return f"{item['path']}: {item['blocks']} blocks, root {', '.join(item['roots'])}{end}"

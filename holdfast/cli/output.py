@@ -1,0 +1,42 @@
+"""What commands print: one JSON object or words on standard output, progress on a terminal's standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..configs.errors import HoldfastError
+
+
+def emit(document: dict[str, Any], *, as_json: bool, words: str) -> None:
+    """The result of a command."""
+    print(json.dumps(document) if as_json else words, flush=True)  # noqa: T201
+
+
+def fail(error: HoldfastError, *, as_json: bool) -> None:
+    """One sentence and what to do next; with --json also the object that scripts read."""
+    if as_json:
+        print(json.dumps({"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}), flush=True)  # noqa: T201
+    hint = f"\n  {error.hint}" if error.hint else ""
+    print(f"holdfast: {error.message}{hint}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+Update = Callable[[int, int], None]
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Update]:
+    """A bar of bytes; yields a function of (done, total). Silent unless standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total or None)

@@ -1,0 +1,83 @@
+"""For publishers: `publish`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..configs.errors import ConfigError
+from ..configs.sizes import format_size, parse_size
+from .options import AsJson, Repo, repo_path
+from .output import emit, progress
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(publish)
+
+
+def publish(
+    src: Annotated[Path, typer.Argument(help="The folder to publish. It is never written to.")],
+    name: Annotated[str, typer.Option(help="What this repository calls the dataset.")],
+    repo: Repo = None,
+    format: Annotated[str, typer.Option(help="auto, tar, parquet or tokens.")] = "auto",  # noqa: A002
+    dtype: Annotated[str | None, typer.Option(help="For tokens: uint16 or uint32. Never guessed.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that hash (all cores).")] = None,
+    leaf_size: Annotated[str, typer.Option(help="16KiB to 1MiB. Small for random reads.")] = "1MiB",
+    shard_size: Annotated[str, typer.Option(help="Of packed shards.")] = "64MiB",
+    title: str = "",
+    description: str = "",
+    licence: str = "",
+    as_json: AsJson = False,
+) -> None:
+    """Hash a folder where it lies (or pack it), and keep its root in a repository."""
+    from ..pipeline.publish import publish as run
+
+    if format not in ("auto", "tar", "parquet", "tokens"):
+        raise ConfigError(f"--format {format}: expected auto, tar, parquet or tokens")
+    if dtype not in (None, "uint16", "uint32"):
+        raise ConfigError(f"--dtype {dtype}: expected uint16 or uint32")
+    with progress("publishing") as update:
+        result = run(
+            src,
+            name=name,
+            repo=repo_path(repo),
+            format=format,
+            dtype=dtype,
+            workers=workers,
+            leaf_size=parse_size(leaf_size),
+            shard_size=parse_size(shard_size),
+            title=title,
+            description=description,
+            licence=licence,
+            on_progress=lambda done: update(done.done_bytes, done.total_bytes),
+        )
+    document = {
+        "root": str(result.root),
+        "uri": result.uri,
+        "name": result.name,
+        "samples": result.samples,
+        "shards": result.shards,
+        "bytes": result.bytes,
+        "new_bytes": result.new_bytes,
+        "seconds": round(result.seconds, 3),
+        "pins": [],
+        "skipped": [{"name": item, "reason": reason} for item, reason in result.skipped],
+        "skipped_count": result.skipped_count,
+        "warnings": list(result.warnings),
+    }
+    words = [
+        f"{result.uri}",
+        f"  {result.samples} samples in {result.shards} shards, {format_size(result.bytes)}"
+        f" ({format_size(result.new_bytes)} new), {result.seconds:.1f} s",
+    ]
+    words += [f"  warning: {warning}" for warning in result.warnings]
+    if result.skipped_count:
+        words.append(f"  {result.skipped_count} files or rows are not in it:")
+        words += [f"    {item}: {reason}" for item, reason in result.skipped[:10]]
+        if result.skipped_count > 10:
+            words.append("    … (--json names the first 1000)")
+    words.append(f"  next: holdfast serve --repo {repo_path(repo)}")
+    emit(document, as_json=as_json, words="\n".join(words))

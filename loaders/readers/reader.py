@@ -1,0 +1,21 @@
+"""The contract of a reader: where the samples of one shard lie, and how they become values."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+Sample = dict[str, Any]
+
+
+class Reader(Protocol):
+    """One open shard. Samples are numbered from 0 in the shard; every byte it sees is verified.
+
+    `prefetch` asks for what a sample needs without waiting, `sample` waits for it. Both may be called for any
+    sample in any order. Errors in the data are `SampleError`.
+    """
+
+    def prefetch(self, index: int, urgency: float) -> int:
+        """Ask for the bytes of a sample; how many bytes had to be asked for."""
+
+    def sample(self, index: int) -> Sample:
+        """The sample with `__key__`, without `__index__`."""

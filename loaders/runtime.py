@@ -1,0 +1,104 @@
+"""`Runtime`: the engine, cache and open shards of one process. Never crosses a fork or a pickle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakSet
+
+from ..storage.cid import CID
+from ..storage.dataset import Dataset
+from ..storage.errors import FormatError
+from ..storage.fetch.engine import FetchEngine
+from ..storage.fetch.evidence import Evidence
+from ..storage.fetch.policy import FetchPolicy
+from ..storage.fetch.tree import RemoteTree, TreeFile
+from ..storage.manifest import Shard
+from ..storage.sources.source import FileRef, Source
+from .cache import ShardCache
+from .shard_file import ShardFile
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """Where the cache lies, its budget in bytes, the run it belongs to, and whether to hash warm files again."""
+
+    folder: Path
+    max_bytes: int
+    lineage: int
+    reverify: bool = False
+
+
+class CachedTree(RemoteTree):
+    """A tree whose small files are kept in the cache as well: a second run needs no source for them."""
+
+    def __init__(self, engine: FetchEngine, root: CID, cache: ShardCache, options: CacheOptions) -> None:
+        super().__init__(engine, root, cache.nodes)
+        self._cache, self._options = cache, options
+
+    def open(self, ref: FileRef) -> ShardFile:
+        """A file of the tree, cached and leased."""
+        lease = self._cache.open(ref.layout, self._options.lineage, distrust=self._options.reverify)
+        return ShardFile(ref, lease, self.engine)
+
+    def read(self, file: TreeFile, limit: int) -> bytes:
+        """See `RemoteTree.read`."""
+        ref = self.ref(file)
+        if ref.layout.size > limit:
+            raise FormatError(f"{file.path} has {ref.layout.size} bytes, more than {limit}")
+        shard = self.open(ref)
+        try:
+            return bytes(shard.read(0, ref.layout.size))
+        finally:
+            shard.close()
+
+
+class Runtime:
+    """Everything that a process needs to read one dataset."""
+
+    def __init__(self, root: CID, sources: Sequence[Source], options: CacheOptions, policy: FetchPolicy) -> None:
+        self.pid = os.getpid()
+        self.cache = ShardCache(options.folder, options.max_bytes)
+        self.engine = FetchEngine(sources, policy=policy, evidence=Evidence(self.cache.evidence))
+        self.tree = CachedTree(self.engine, root, self.cache, options)
+        self.dataset = Dataset(self.tree)
+        self._files: WeakSet[ShardFile] = WeakSet()
+
+    def open(self) -> Runtime:
+        """Start the engine and read the head."""
+        self.engine.start()
+        try:
+            self.dataset.open()
+        except BaseException:
+            self.engine.close()
+            raise
+        return self
+
+    def open_shard(self, shard: Shard) -> ShardFile:
+        """The file of a shard, open and leased until the last reference to it is gone."""
+        file = self.tree.open(self.dataset.shard_file(shard))
+        self._files.add(file)
+        return file
+
+    def index(self, shard: Shard) -> bytes:
+        """The bytes of a shard's index."""
+        if shard.index is None:
+            raise FormatError(f"{shard.path} has no index")
+        file = self.tree.open(self.dataset.index_file(shard.index))
+        try:
+            return bytes(file.read(0, shard.index.bytes))
+        finally:
+            file.close()
+
+    def seal(self) -> None:
+        """Stamp the files that are complete: the next run need not hash them again."""
+        for file in list(self._files):
+            file.seal()
+
+    def close(self) -> None:
+        """Close files and the engine. Idempotent."""
+        self.engine.close()
+        for file in list(self._files):
+            file.close()

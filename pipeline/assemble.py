@@ -1,0 +1,77 @@
+"""Assemble a dataset: head, manifest, README and Croissant around shards that are kept already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..storage.limits import MIB
+from ..storage.manifest import (
+    HEAD_PATH,
+    PAGE_SHARDS,
+    Head,
+    OrderHints,
+    Shard,
+    ShardFormat,
+    TokenFormat,
+    Writer,
+    encode_head,
+    encode_pages,
+    page_path,
+    partitions_of,
+)
+from ..storage.order_hints import suggest_hints
+from ..storage.shards.tokens import TOKEN_BYTES
+from .croissant import croissant
+from .options import PublishOptions
+from .readme import readme
+
+TOKEN_RUN = 131_072  # tokens of a run: 256 KiB of uint16. Divided by seq_len at read time, as the tokens are
+
+
+def order_hints(format_: ShardFormat, shards: Sequence[Shard], rows_per_group: int) -> OrderHints:
+    """The order's parameters: a run is about what one request fetches or one decode opens.
+
+    Tar: samples of about 1 MiB; parquet: one row group; tokens: 131,072 tokens (readers that cut windows of `seq_len`
+    take samples = window count and run = max(1, run // seq_len)).
+    """
+    samples = sum(shard.samples for shard in shards)
+    sample_bytes = max(1, sum(shard.bytes for shard in shards) // max(1, samples))
+    if format_ == "tokens":
+        return suggest_hints(samples, TOKEN_RUN, sample_bytes)
+    run = max(1, MIB // sample_bytes) if format_ == "tar" else rows_per_group
+    return suggest_hints(samples, run, sample_bytes)
+
+
+def make_head(
+    format_: ShardFormat,
+    shards: Sequence[Shard],
+    columns: dict[str, str],
+    rows_per_group: int,
+    options: PublishOptions,
+    writer: Writer | None,
+) -> Head:
+    """The head of these shards, which follow each other in the order of the manifest."""
+    return Head(
+        title=options.title,
+        description=options.description,
+        licence=options.licence,
+        shard_format=format_,
+        columns=columns,
+        samples=sum(shard.samples for shard in shards),
+        shards=len(shards),
+        bytes=sum(shard.bytes for shard in shards),
+        leaf_size=options.leaf_size,
+        order=order_hints(format_, shards, rows_per_group),
+        partitions=partitions_of(shards),
+        pages=tuple(shard.first_sample for shard in shards[::PAGE_SHARDS]),
+        tokens=TokenFormat(dtype=options.dtype) if options.dtype in TOKEN_BYTES and options.dtype else None,
+        writer=writer,
+    )
+
+
+def documents(head: Head, shards: Sequence[Shard]) -> dict[str, bytes]:
+    """The small files of a dataset by their paths."""
+    encoded = encode_head(head)
+    files = {HEAD_PATH: encoded, "README.md": readme(head), "croissant.json": croissant(head, encoded)}
+    files.update((page_path(number), page) for number, page in enumerate(encode_pages(shards)))
+    return files

@@ -1,0 +1,186 @@
+"""Detect how a folder is published, from its names and sizes alone. Pure.
+
+Each file is of one kind by its suffix. With `auto` the kind with most bytes wins; files of other kinds are named.
+A folder of shards (tar, parquet, tokens) is published as it lies; anything else is packed:
+
+* `loose`: files that share a stem, one of them an image, sound, video or array, by the WebDataset rule → tar;
+* `jsonl`, `csv`: a row a line → parquet;
+* `text`: every file that is UTF-8, whatever it is called → parquet, with a row a file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from ..storage.errors import ConfigError
+from ..storage.manifest import ShardFormat, check_path
+from ..storage.shards.tar import split_name
+from .options import Format
+
+Kind = Literal["tar", "parquet", "tokens", "loose", "jsonl", "csv", "text"]
+SHARD_FORMAT: dict[Kind, ShardFormat] = {
+    "tar": "tar", "parquet": "parquet", "tokens": "tokens", "loose": "tar", "jsonl": "parquet", "csv": "parquet",
+    "text": "parquet",
+}  # fmt: skip
+AS_IT_LIES: frozenset[Kind] = frozenset({"tar", "parquet", "tokens"})
+_ALLOWED: dict[Format, tuple[Kind, ...]] = {
+    "auto": ("tar", "parquet", "tokens", "loose", "jsonl", "csv", "text"),
+    "tar": ("tar", "loose"),
+    "parquet": ("parquet", "jsonl", "csv", "text"),
+    "tokens": ("tokens",),
+}
+
+_TOKENS = (".bin", ".ds", ".npy")
+_JSONL = (".jsonl", ".ndjson")
+_COMPRESSED = ("", ".gz", ".zst")
+_ARCHIVES = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2", ".zip", ".7z", ".rar")
+MEDIA = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp", ".tif", ".tiff", ".npy", ".npz")
+    + (".mp3", ".wav", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".webm", ".mkv", ".avi", ".mov")
+)
+_BINARY = frozenset(
+    (".pyc", ".so", ".dll", ".exe", ".o", ".a", ".whl", ".jar", ".pdf", ".pkl", ".pickle", ".pt", ".pth", ".ckpt")
+    + (".safetensors", ".onnx", ".h5", ".hdf5", ".lmdb", ".mdb", ".db", ".sqlite")
+)  # does not weigh in the choice
+LABELS = frozenset((".json", ".txt", ".cls", ".cls2", ".index", ".id", ".inx", ".caption"))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file of the source: its relative POSIX path and its size in bytes."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """How to publish: the kind, its files in order, and what is left out, with reasons.
+
+    For `loose`, the files of a sample follow each other.
+    """
+
+    kind: Kind
+    files: tuple[SourceFile, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+def detect(files: list[SourceFile], format_: Format) -> Detected:
+    """Choose the kind and its files. Raises `ConfigError` when no file can be a sample."""
+    media = any(_suffix(file.name) in MEDIA for file in files)
+    kinds = [(file, _kind(file.name, format_, media=media)) for file in files]
+    weight: Counter[Kind] = Counter()
+    for file, kind in kinds:
+        if kind is not None and kind in _ALLOWED[format_]:
+            weight[kind] += file.size + 1  # empty files count too
+    if not weight:
+        raise _nothing(files, format_)
+    chosen = max(weight, key=lambda each: (weight[each], each))
+    if chosen == "tokens" and format_ == "auto":
+        raise ConfigError(
+            f"{next(file.name for file, each in kinds if each == 'tokens')!r} may hold tokens of any width",
+            hint="give --format tokens --dtype uint16 (or uint32)",
+        )
+    return _chosen(chosen, kinds, format_)
+
+
+def _chosen(kind: Kind, kinds: list[tuple[SourceFile, Kind | None]], format_: Format) -> Detected:
+    files: list[SourceFile] = []
+    left_out: list[tuple[str, str]] = []
+    for file, each in kinds:
+        reason = _refusal(file, each, kind)
+        if reason:
+            left_out.append((file.name, reason))
+        else:
+            files.append(file)
+    if kind == "loose":
+        files = _group(files, left_out, need_media=format_ == "auto")
+    if not files:
+        raise _nothing([file for file, _ in kinds], format_, left_out)
+    return Detected(kind, tuple(files), tuple(left_out))
+
+
+def _refusal(file: SourceFile, kind: Kind | None, chosen: Kind) -> str:
+    if file.name.lower().endswith(_ARCHIVES):
+        return "a compressed archive: unpack it first"
+    if chosen == "text" and kind not in AS_IT_LIES - {"tokens"}:
+        return ""  # whether it is text, its bytes say
+    if kind != chosen:
+        return f"not a file of a {_WORDS[chosen]} dataset"
+    if kind in AS_IT_LIES:
+        if not file.size:
+            return "empty"
+        try:
+            check_path(f"data/{file.name}.idx")
+        except ValueError as error:
+            return str(error)
+    return ""
+
+
+_WORDS: dict[Kind, str] = {
+    "tar": "tar", "parquet": "parquet", "tokens": "token", "loose": "loose-file", "jsonl": "JSONL", "csv": "CSV",
+    "text": "text",
+}  # fmt: skip
+
+
+def _kind(name: str, format_: Format, *, media: bool) -> Kind | None:
+    lower, suffix = name.lower(), _suffix(name)
+    if lower.endswith(_ARCHIVES):
+        return None
+    if format_ == "tokens":
+        return "tokens" if suffix in _TOKENS else None
+    if suffix == ".tar":
+        return "tar"
+    if format_ == "tar":
+        return "loose"
+    if suffix == ".parquet":
+        return "parquet"
+    if lower.endswith(tuple(stem + end for stem in _JSONL for end in _COMPRESSED)):
+        return "jsonl"
+    if lower.endswith(tuple(".csv" + end for end in _COMPRESSED)):
+        return "csv"
+    if format_ == "parquet":
+        return "text"
+    if suffix in MEDIA or (media and suffix in LABELS):
+        return "loose"
+    if suffix in _BINARY:
+        return None
+    return "tokens" if suffix in _TOKENS else "text"
+
+
+def _group(files: list[SourceFile], left_out: list[tuple[str, str]], *, need_media: bool) -> list[SourceFile]:
+    """Files in the order of their keys; those that make no sample are moved to `left_out`."""
+    keyed: list[tuple[str, str, SourceFile]] = []
+    for file in files:
+        parts = split_name(file.name)
+        if parts is None:
+            left_out.append((file.name, "a name without extension is no member of a sample"))
+        else:
+            keyed.append((*parts, file))
+    keyed.sort(key=lambda item: (item[0].encode(), item[1].encode()))
+    grouped: list[SourceFile] = []
+    for _, members in groupby(keyed, key=lambda item: item[0]):
+        sample = [file for _, _, file in members]
+        if need_media and not any(_suffix(file.name) in MEDIA for file in sample):
+            left_out += [(file.name, "a label without an image, sound or array of its stem") for file in sample]
+        else:
+            grouped += sample
+    return grouped
+
+
+def _suffix(name: str) -> str:
+    stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
+    return dot + suffix.lower() if stem else ""
+
+
+def _nothing(files: list[SourceFile], format_: Format, left_out: list[tuple[str, str]] | None = None) -> ConfigError:
+    if not files:
+        return ConfigError("the folder holds no file that can be published", hint="put shards or samples into it")
+    name, reason = left_out[0] if left_out else (files[0].name, f"does not fit --format {format_}")
+    return ConfigError(
+        f"none of {len(files)} files can be a sample; the first, {name!r}: {reason}",
+        hint="see the formats that `holdfast publish --help` lists",
+    )

@@ -1,0 +1,66 @@
+"""`PublishOptions`: what a publisher may choose, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..storage.errors import ConfigError
+from ..storage.limits import DEFAULT_LEAF_BYTES, KIB, MAX_LEAF_BYTES, MIB, MIN_LEAF_BYTES
+
+Format = Literal["auto", "tar", "parquet", "tokens"]
+Dtype = Literal["uint16", "uint32"]
+
+DEFAULT_SHARD_BYTES = 64 * MIB
+MIN_SHARD_BYTES, MAX_SHARD_BYTES = 16 * KIB, 16 * KIB * MIB
+MAX_WORKERS = 1024
+MAX_TEXT_BYTES = 64 * KIB  # of title, description, licence: the head has at most 1 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """Options that shape the dataset, and the number of workers, which does not."""
+
+    name: str
+    format: Format = "auto"
+    leaf_size: int = DEFAULT_LEAF_BYTES
+    shard_size: int = DEFAULT_SHARD_BYTES
+    workers: int | None = None
+    dtype: Dtype | None = None
+    title: str = ""
+    description: str = ""
+    licence: str = ""
+
+    def checked(self) -> PublishOptions:
+        """These options, or a `ConfigError` that says which of them is wrong."""
+        if not self.name or len(self.name.encode("utf-8", "replace")) > 255 or not self.name.isprintable():
+            raise ConfigError(f"{self.name!r} cannot name a dataset", hint="give --name 1 to 255 printable characters")
+        for text in (self.title, self.description, self.licence):
+            if (
+                len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES
+                or text.encode("utf-8", "replace").decode() != text
+            ):
+                raise ConfigError(f"{text[:40]!r}… cannot describe a dataset", hint="give UTF-8 text of at most 64 KiB")
+        if self.format not in ("auto", "tar", "parquet", "tokens"):
+            raise ConfigError(f"unknown format {self.format!r}", hint="give auto, tar, parquet or tokens")
+        if not MIN_LEAF_BYTES <= self.leaf_size <= MAX_LEAF_BYTES or self.leaf_size % KIB:
+            raise ConfigError(
+                f"a leaf size of {self.leaf_size} bytes is not possible",
+                hint="give --leaf-size 16KiB to 1MiB, a multiple of 1KiB",
+            )
+        if not MIN_SHARD_BYTES <= self.shard_size <= MAX_SHARD_BYTES:
+            raise ConfigError(
+                f"a shard size of {self.shard_size} bytes is not possible", hint="give --shard-size 16KiB to 16GiB"
+            )
+        if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
+            raise ConfigError(f"{self.workers} workers are not possible", hint=f"give --workers 1 to {MAX_WORKERS}")
+        if self.format == "tokens" and self.dtype is None:
+            raise ConfigError(
+                "the width of a token is not known, and never guessed", hint="give --dtype uint16 or --dtype uint32"
+            )
+        if self.dtype is not None and (self.format != "tokens" or self.dtype not in ("uint16", "uint32")):
+            raise ConfigError(
+                f"dtype {self.dtype!r} does not go with format {self.format}",
+                hint="give --format tokens with --dtype uint16 or uint32",
+            )
+        return self

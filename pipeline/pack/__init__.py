@@ -1,0 +1,1 @@
+"""Pack samples into shards: loose files into tars, texts and rows into parquet."""

@@ -1,0 +1,172 @@
+"""CSV: a header, then a row a record; types inferred over all rows of all files."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from ...storage.errors import ConfigError
+from ..detect import SourceFile
+from ..skipped import Skipped
+from .rows import RowCount
+from .source import MAX_ROW_BYTES, changed, lines, open_source
+
+_INT = re.compile(r"0|-?[1-9][0-9]{0,17}")  # no leading zeros: they would be lost
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+_BOOL = frozenset(("true", "false", "True", "False"))
+_MAX_COLUMNS = 4096
+
+Row = dict[str, str]
+
+
+class _Column:
+    """Which types still fit. Empty cells fit every type; in a text column they stay empty texts."""
+
+    def __init__(self) -> None:
+        self.kind = ""
+
+    def see(self, cell: str) -> None:
+        if not cell or self.kind == "text":
+            return
+        if self.kind in ("", "int") and _INT.fullmatch(cell):
+            self.kind = "int"
+        elif self.kind in ("", "int", "float") and _FLOAT.fullmatch(cell):
+            self.kind = "float"
+        elif self.kind in ("", "bool") and cell in _BOOL:
+            self.kind = "bool"
+        else:
+            self.kind = "text"
+
+    def arrow(self) -> pa.DataType:
+        kinds = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+        return kinds.get(self.kind, pa.string())
+
+    def array(self, cells: list[str | None]) -> pa.Array:
+        if self.kind in ("int", "float", "bool"):
+            cells = [cell or None for cell in cells]
+        return pa.array(cells, pa.string()).cast(self.arrow())
+
+
+class CsvRows:
+    """A `RowSource` of .csv files with headers, compressed or not. Columns are matched by name."""
+
+    dictionary = True
+
+    def __init__(self, source: Path, files: Sequence[SourceFile]) -> None:
+        self.size = RowCount()
+        self._source, self._files = source, files
+        self._columns: dict[str, _Column] = {}
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `RowSource.schema`."""
+        return pa.schema([(name, column.arrow()) for name, column in self._columns.items()])
+
+    def survey(self, skipped: Skipped, on_bytes: Callable[[int], None]) -> None:
+        """See `RowSource.survey`."""
+        for file in self._files:
+            for row, length in self._rows(file, skipped):
+                for name, cell in row.items():
+                    if name not in self._columns:
+                        self._columns[name] = _Column()
+                    self._columns[name].see(cell)
+                self.size.add(length)
+            if len(self._columns) > _MAX_COLUMNS:
+                raise ConfigError(
+                    f"{self._source / file.name} brings the columns to more than {_MAX_COLUMNS}",
+                    hint="check that it is CSV, with commas",
+                )
+            on_bytes(file.size)
+        if not self.size.rows:
+            raise ConfigError(
+                f"none of {len(self._files)} files in {self._source} holds a header and a row",
+                hint="the first line must name the columns",
+            )
+
+    def tables(self, rows: int) -> Iterator[tuple[pa.Table, int]]:
+        """See `RowSource.tables`."""
+        batch: list[Row] = []
+        used = 0
+        for file in self._files:
+            for row, length in self._rows(file, None):
+                batch.append(row)
+                used += length
+                if len(batch) == rows:
+                    yield self._table(batch, file), used
+                    batch, used = [], 0
+        if batch:
+            yield self._table(batch, self._files[-1]), used
+
+    def _table(self, rows: list[Row], file: SourceFile) -> pa.Table:
+        try:
+            arrays = [column.array([row.get(name) for row in rows]) for name, column in self._columns.items()]
+            return pa.table(arrays, schema=self.schema)
+        except pa.ArrowException as error:
+            raise changed(self._source / file.name) from error
+
+    def _rows(self, file: SourceFile, skipped: Skipped | None) -> Iterator[tuple[Row, int]]:
+        def leave_out(where: str, reason: str) -> None:
+            if skipped is not None:
+                skipped.add(f"{file.name}{where}", reason)
+
+        with open_source(self._source / file.name) as opened:
+            feed = _Feed(lines(opened))
+            records = _records(feed)
+            header, reason = next(records, ([], "empty"))
+            if not reason and (len(set(header)) < len(header) or not all(header)):
+                reason = "two columns of its header have one name, or one has none"
+            if reason:
+                leave_out("", f"no CSV with a header: {reason}")
+                return
+            for cells, problem in records:
+                if not problem and len(cells) != len(header):
+                    problem = f"{len(cells)} cells, but the header has {len(header)}"
+                if problem:
+                    leave_out(f" line {feed.number}", problem)
+                else:
+                    yield dict(zip(header, cells, strict=True)), feed.used
+
+
+class _Feed:
+    """The lines of a file as the csv module reads them; remembers what the current record consists of."""
+
+    def __init__(self, source: Iterator[tuple[int, bytes | None]]) -> None:
+        self._source = source
+        self.number = self.used = 0
+        self.problem = ""
+
+    def __iter__(self) -> _Feed:
+        return self
+
+    def __next__(self) -> str:
+        self.number, line = next(self._source)
+        if line is None:
+            self.problem = f"longer than {MAX_ROW_BYTES >> 20} MiB"
+            return "\n"
+        self.used += len(line)
+        try:
+            return line.decode("utf-8-sig" if self.number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            self.problem = "not UTF-8 text"
+            return line.decode("utf-8", "replace")
+
+
+def _records(feed: _Feed) -> Iterator[tuple[list[str], str]]:
+    """Each record, and what is wrong with it; blank lines are none."""
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))  # the module's own limit is 128 KiB
+    reader = csv.reader(feed, strict=True)
+    while True:
+        feed.used, feed.problem = 0, ""
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield [], str(error)
+            continue
+        if cells or feed.problem:
+            yield cells, feed.problem

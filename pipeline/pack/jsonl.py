@@ -1,0 +1,117 @@
+"""JSON lines: a row a line, each an object; one schema for all files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ...storage.errors import ConfigError
+from ..detect import SourceFile
+from ..skipped import Skipped
+from .rows import RowCount
+from .source import MAX_ROW_BYTES, changed, lines, open_source
+from .types import ColumnType
+
+_MAX_COLUMNS = 4096
+
+
+class JsonlRows:
+    """A `RowSource` of .jsonl files, compressed or not. Blank lines are no rows."""
+
+    dictionary = True
+
+    def __init__(self, source: Path, files: Sequence[SourceFile]) -> None:
+        self.size = RowCount()
+        self._source, self._files = source, files
+        self._columns: dict[str, ColumnType] = {}
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `RowSource.schema`: columns in the order in which they first appear."""
+        return pa.schema([(name, column.arrow()) for name, column in self._columns.items()])
+
+    def survey(self, skipped: Skipped, on_bytes: Callable[[int], None]) -> None:
+        """See `RowSource.survey`."""
+        for file in self._files:
+            for row, length in self._rows(file, skipped):
+                for name, value in row.items():
+                    column = self._columns.get(name)
+                    if column is None:
+                        column = self._columns[name] = ColumnType()
+                    column.see(value)
+                self.size.add(length)
+                if len(self._columns) > _MAX_COLUMNS:
+                    raise ConfigError(
+                        f"{self._source / file.name} brings the columns to more than {_MAX_COLUMNS}",
+                        hint="put such keys into one object",
+                    )
+            on_bytes(file.size)
+        if not self.size.rows:
+            raise ConfigError(
+                f"none of {len(self._files)} files in {self._source} holds a JSON object on a line",
+                hint="write one object a line",
+            )
+        if not self._columns:
+            raise ConfigError(f"all objects in {self._source} are empty", hint="check the files")
+
+    def tables(self, rows: int) -> Iterator[tuple[pa.Table, int]]:
+        """See `RowSource.tables`."""
+        batch: list[dict[str, Any]] = []
+        used = 0
+        for file in self._files:
+            for row, length in self._rows(file, None):
+                batch.append(row)
+                used += length
+                if len(batch) == rows:
+                    yield self._table(batch, file), used
+                    batch, used = [], 0
+        if batch:
+            yield self._table(batch, self._files[-1]), used
+
+    def _table(self, rows: list[dict[str, Any]], file: SourceFile) -> pa.Table:
+        arrays = []
+        try:
+            for name, column in self._columns.items():
+                values = [row.get(name) for row in rows]
+                if not column.plain():
+                    values = [column.fit(value) for value in values]
+                arrays.append(pa.array(values, column.arrow()))
+            return pa.table(arrays, schema=self.schema)
+        except (pa.ArrowException, KeyError, TypeError, OverflowError) as error:
+            raise changed(self._source / file.name) from error
+
+    def _rows(self, file: SourceFile, skipped: Skipped | None) -> Iterator[tuple[dict[str, Any], int]]:
+        with open_source(self._source / file.name) as opened:
+            for number, line in lines(opened):
+                row = _parse(line, first=number == 1)
+                if isinstance(row, dict):
+                    yield row, len(line or b"")
+                elif row and skipped is not None:
+                    skipped.add(f"{file.name} line {number}", row)
+
+
+def _parse(line: bytes | None, *, first: bool) -> dict[str, Any] | str:
+    """The object on a line, or why there is none; no reason for a blank line."""
+    if line is None:
+        return f"longer than {MAX_ROW_BYTES >> 20} MiB"
+    if first:
+        line = line.removeprefix(b"\xef\xbb\xbf")
+    if not line.strip():
+        return ""
+    try:
+        row = json.loads(line.decode(), parse_constant=_refuse)
+        if b"\\u" in line:  # half a surrogate pair is no text
+            json.dumps(row, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # UnicodeError is a ValueError
+        return f"not JSON: {str(error)[:120]}"
+    if not isinstance(row, dict):
+        return "not a JSON object"
+    return row
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")

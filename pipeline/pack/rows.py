@@ -1,0 +1,59 @@
+"""The contract of what is packed into parquet.
+
+Rows are read twice: `survey` learns the schema and names what is no row; `tables` yields the rows. Both read the
+files in order, on their own, so that the result does not depend on how many threads there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from ...storage.limits import MIB
+from ..skipped import Skipped
+
+GROUP_BYTES = MIB  # of a row group before compression: what a reader decodes at once
+MAX_GROUP_BYTES = 256 * MIB
+
+
+@dataclass(slots=True)
+class RowCount:
+    """How many rows there are, their bytes in the source, and those of the largest."""
+
+    rows: int = 0
+    raw_bytes: int = 0
+    largest: int = 0
+
+    def add(self, raw_bytes: int) -> None:
+        """One more row."""
+        self.rows += 1
+        self.raw_bytes += raw_bytes
+        self.largest = max(self.largest, raw_bytes)
+
+    def rows_per_group(self) -> int:
+        """The same number for all row groups: about 1 MiB of average rows, never above 256 MiB of the largest."""
+        average = max(1, self.raw_bytes // max(1, self.rows))
+        return max(1, min(GROUP_BYTES // average, MAX_GROUP_BYTES // max(1, self.largest)))
+
+
+class RowSource(Protocol):
+    """Files that hold rows. `survey` comes first, once."""
+
+    size: RowCount
+    dictionary: bool  # whether columns may repeat values often enough for a dictionary
+
+    def survey(self, skipped: Skipped, on_bytes: Callable[[int], None]) -> None:
+        """Read everything once: fills `size` and the schema. `on_bytes` counts bytes of the files."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of every table."""
+
+    def tables(self, rows: int) -> Iterator[tuple[pa.Table, int]]:
+        """Tables of `rows` rows (the last may be shorter) with their bytes in the source.
+
+        Raises `FileChangedError` when a file is not what was surveyed.
+        """

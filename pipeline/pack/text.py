@@ -1,0 +1,77 @@
+"""Texts: a row a file, with its path. Every file that is UTF-8 is one, whatever it is called, the empty one too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from ...storage.errors import ConfigError
+from ..detect import SourceFile
+from ..skipped import Skipped
+from .rows import RowCount
+from .source import MAX_ROW_BYTES, changed, open_plain
+
+_SCHEMA = pa.schema([("path", pa.string()), ("text", pa.string())])
+
+
+class TextRows:
+    """A `RowSource` of text files. Nothing is normalised: line ends and byte order marks stay as they are."""
+
+    dictionary = False
+
+    def __init__(self, source: Path, files: Sequence[SourceFile]) -> None:
+        self.size = RowCount()
+        self._source, self._files = source, files
+        self._texts: list[SourceFile] = []
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `RowSource.schema`."""
+        return _SCHEMA
+
+    def survey(self, skipped: Skipped, on_bytes: Callable[[int], None]) -> None:
+        """See `RowSource.survey`."""
+        for file in self._files:
+            on_bytes(file.size)
+            if file.size > MAX_ROW_BYTES:
+                skipped.add(file.name, f"a text of more than {MAX_ROW_BYTES >> 20} MiB: make it JSONL, a row a line")
+            elif _decoded(self._read(file)) is None:
+                skipped.add(file.name, "not UTF-8 text")
+            else:
+                self._texts.append(file)
+                self.size.add(file.size)
+        if not self._texts:
+            raise ConfigError(
+                f"none of {len(self._files)} files in {self._source} is UTF-8 text",
+                hint="see the formats that `holdfast publish --help` lists",
+            )
+
+    def tables(self, rows: int) -> Iterator[tuple[pa.Table, int]]:
+        """See `RowSource.tables`."""
+        for at in range(0, len(self._texts), rows):
+            files = self._texts[at : at + rows]
+            texts: list[str] = []
+            for file in files:
+                text = _decoded(self._read(file))
+                if text is None:
+                    raise changed(self._source / file.name)
+                texts.append(text)
+            names = [file.name for file in files]
+            yield pa.table([names, texts], schema=_SCHEMA), sum(file.size for file in files)
+
+    def _read(self, file: SourceFile) -> bytes:
+        path = self._source / file.name
+        with open_plain(path) as opened:
+            data = opened.read(file.size + 1)
+        if len(data) != file.size:
+            raise changed(path)
+        return data
+
+
+def _decoded(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,192 @@
+"""`publish`: a folder becomes a dataset version with a root, held by a repository that can serve it.
+
+scan → detect → pack (if need be) → hash and describe every shard → manifest → root → name and pin. The folder is
+only read. The root depends on its content, the options and, for parquet that we packed, the version of pyarrow.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from ..configs.settings import repo_folder
+from ..storage.blocks.block import Block
+from ..storage.blocks.disk import DiskStore
+from ..storage.dag.build import Entry, build_tree
+from ..storage.errors import ConfigError
+from ..storage.limits import DEFAULT_LEAF_BYTES
+from ..storage.manifest import IndexFile, Shard, Writer
+from .assemble import documents, make_head
+from .describe import MAX_COLUMNS
+from .detect import AS_IT_LIES, SHARD_FORMAT, Detected, detect
+from .keeper import Keeper
+from .name import point_name
+from .options import DEFAULT_SHARD_BYTES, Dtype, Format, PublishOptions
+from .pack.packer import pack
+from .progress import Progress
+from .result import OnProgress, PublishResult
+from .scan import scan
+from .shards import ReadShard, ShardSource, as_they_lie, read_shards
+from .skipped import Skipped
+
+_MAX_WARNINGS = 100
+
+
+def publish(
+    src: str | os.PathLike[str],
+    *,
+    name: str,
+    repo: str | os.PathLike[str] | None = None,
+    format: Format = "auto",  # noqa: A002 - the option's name on the command line
+    leaf_size: int = DEFAULT_LEAF_BYTES,
+    shard_size: int = DEFAULT_SHARD_BYTES,
+    workers: int | None = None,
+    dtype: Dtype | None = None,
+    title: str = "",
+    description: str = "",
+    licence: str = "",
+    on_progress: OnProgress | None = None,
+) -> PublishResult:
+    """Publish the folder `src` under `name` in the repository `repo` (default: the user's own).
+
+    `workers` changes the speed only. `shard_size` bounds the bytes of a packed shard: of a tar, or of the rows of a
+    parquet file before compression. Raises `ConfigError` for a source or an option that cannot be published,
+    `FileChangedError` when a file changes meanwhile, `StoreError` or `DiskFullError` when the repository cannot
+    take it; the name then points where it did. Not raised for single files that cannot be samples: these are named
+    in the result.
+    """
+    started = time.monotonic()
+    options = PublishOptions(name, format, leaf_size, shard_size, workers, dtype, title, description, licence).checked()
+    source = Path(src)
+    folder = Path(repo) if repo is not None else repo_folder(os.environ)
+    _check_apart(source, folder)
+    progress, skipped = Progress(on_progress), Skipped()
+    progress.stage("scan", 0)
+    detected = detect(scan(source, skipped), options.format)
+    for path, reason in detected.left_out:
+        skipped.add(path, reason)
+    with DiskStore(folder).open() as store, Keeper(store, options.leaf_size) as keeper:
+        draft = _Draft(source, detected, options, keeper, skipped, progress)
+        draft.collect()
+        root, nodes = draft.finish()
+        keeper.flush()
+        for node in nodes:
+            store.put(node.cid, node.data)
+        unchanged = point_name(store.catalog, options.name, root.cid, time.time_ns())
+    return PublishResult(
+        root.cid, options.name, draft.samples, len(draft.shards), sum(shard.bytes for shard in draft.shards),
+        draft.new_bytes, time.monotonic() - started, skipped.named(), skipped.count, tuple(draft.warnings), unchanged,
+    )  # fmt: skip
+
+
+class _Draft:
+    """A dataset that is being put together."""
+
+    def __init__(
+        self,
+        source: Path,
+        detected: Detected,
+        options: PublishOptions,
+        keeper: Keeper,
+        skipped: Skipped,
+        progress: Progress,
+    ) -> None:
+        self.source, self.detected, self.options = source, detected, options
+        self.keeper, self.skipped, self.progress = keeper, skipped, progress
+        self.format = SHARD_FORMAT[detected.kind]
+        self.entries: dict[str, Entry] = {}
+        self.shards: list[Shard] = []
+        self.columns: dict[str, str] = {}
+        self.warnings: list[str] = []
+        self.samples = self.new_bytes = 0
+        self.run = 1
+        self.writer: Writer | None = None
+
+    def collect(self) -> None:
+        """Read every shard."""
+        sources = self._sources()
+        reading = read_shards(sources, self.format, self.options, self.keeper, self._hashed)
+        try:
+            for read in reading:
+                self._add(read)
+        finally:
+            reading.close()  # type: ignore[attr-defined]  # a generator: its threads end before the keeper cleans up
+        if not self.shards:
+            raise ConfigError(
+                f"none of {len(self.detected.files)} files in {self.source} holds a sample",
+                hint="check that this is the folder of your data",
+            )
+
+    def _sources(self) -> Iterator[ShardSource]:
+        files, options = self.detected.files, self.options
+        if self.detected.kind in AS_IT_LIES:
+            self.progress.stage("hash", sum(file.size for file in files))
+            return as_they_lie(self.source, files, lambda path: self.keeper.known(path, options.leaf_size))
+        self.writer, shards = pack(
+            self.source, self.detected, options, self.keeper.new_file, self.skipped, self.progress
+        )
+        return shards
+
+    def _hashed(self, count: int) -> None:
+        if self.detected.kind in AS_IT_LIES:
+            self.progress.add(count)
+
+    def _add(self, read: ReadShard) -> None:
+        source, facts, kept = read.source, read.facts, read.kept
+        for name in facts.left_out:
+            self.skipped.add(name, "a member whose name has no extension")
+        self.skipped.count += facts.left_out_count - len(facts.left_out)
+        if not facts.samples:
+            self.skipped.add(source.name, "holds no rows")
+            return
+        if not self.shards:
+            self.run = facts.run
+        if self.format == "tar":
+            self.columns |= dict(islice(facts.columns.items(), MAX_COLUMNS - len(self.columns)))
+        elif not self.columns:
+            self.columns = facts.columns
+        elif self.columns != facts.columns:
+            self._warn(f"{source.name} has other columns than {self.shards[0].path}")
+        for warning in facts.warnings:
+            self._warn(warning)
+        index = None
+        if facts.index is not None:
+            path = f"index/{source.name}.idx"
+            made = self.keeper.keep_bytes(facts.index, ".idx")
+            self.entries[path] = made.entry
+            index = IndexFile(path=path, cid=str(made.cid), bytes=made.size)
+        path = f"data/{source.name}"
+        self.entries[path] = kept.entry
+        self.new_bytes += kept.size if kept.new else 0
+        self.shards.append(
+            Shard(
+                path=path, cid=str(kept.cid), bytes=kept.size, samples=facts.samples, first_sample=self.samples,
+                partition=source.partition, index=index,
+            )
+        )  # fmt: skip
+        self.samples += facts.samples
+
+    def finish(self) -> tuple[Entry, list[Block]]:
+        """Write the small files; returns the root and the blocks of its directories."""
+        self.progress.stage("finish", 0)
+        columns = dict(sorted(self.columns.items())) if self.format == "tar" else self.columns
+        head = make_head(self.format, self.shards, columns, self.run, self.options, self.writer)
+        for path, data in documents(head, self.shards).items():
+            self.entries[path] = self.keeper.keep_bytes(data, Path(path).suffix).entry
+        return build_tree(self.entries)
+
+    def _warn(self, text: str) -> None:
+        if len(self.warnings) < _MAX_WARNINGS:
+            self.warnings.append(text)
+
+
+def _check_apart(source: Path, repo: Path) -> None:
+    here, there = source.resolve(), repo.resolve()
+    if there.is_relative_to(here) or here.is_relative_to(there):
+        raise ConfigError(
+            f"the repository {repo} and the source {source} lie in one another",
+            hint="name a folder outside of it with --repo",
+        )

@@ -1,0 +1,114 @@
+"""Hash and describe shards, in order: the middle of a publish, the same for files as they lie and packed ones."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from ..storage.blocks.hashing import hash_files
+from ..storage.blocks.stamp import Stamp
+from ..storage.errors import FileChangedError
+from ..storage.manifest import DEFAULT_PARTITION, ShardFormat
+from .describe import Facts, describe
+from .detect import SourceFile
+from .keeper import Keeper, Kept, Known
+from .options import PublishOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSource:
+    """A shard to be: where it is, its path below `data/`, its partition; `known`: what is so from last time."""
+
+    path: Path
+    name: str
+    partition: str = DEFAULT_PARTITION
+    owned: bool = False
+    known: Known | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadShard:
+    """A shard that is kept, and what it holds."""
+
+    source: ShardSource
+    kept: Kept
+    facts: Facts
+
+
+def as_they_lie(
+    source: Path, files: Iterable[SourceFile], known: Callable[[Path], Known | None]
+) -> Iterator[ShardSource]:
+    """The user's own shards, ordered by partition and path, bytewise.
+
+    Where every shard lies in a subfolder, the partition is the first folder's name.
+    """
+    files = list(files)
+    split = all("/" in file.name for file in files)
+    parts = [(file.name.split("/")[0] if split else DEFAULT_PARTITION, file.name) for file in files]
+    for partition, name in sorted(parts, key=lambda part: (part[0].encode(), part[1].encode())):
+        path = source / name
+        yield ShardSource(path, name, partition, known=known(path))
+
+
+def read_shards(
+    sources: Iterable[ShardSource],
+    format_: ShardFormat,
+    options: PublishOptions,
+    keeper: Keeper,
+    on_bytes: Callable[[int], None],
+) -> Iterator[ReadShard]:
+    """Hash each shard once, on all cores, and describe it meanwhile; yields in the order given."""
+
+    def look(source: ShardSource) -> Facts:
+        return describe(source.path, source.name, format_, options.dtype)
+
+    for is_known, group in groupby(sources, key=lambda source: source.known is not None):
+        if not is_known:
+            yield from _hash(group, look, options, keeper, on_bytes)
+            continue
+        for source in group:
+            assert source.known is not None
+            facts = look(source)
+            _check_same(source, facts.stamp, source.known.stamp)
+            kept = keeper.keep_known(source.known.layout)
+            on_bytes(kept.size)
+            yield ReadShard(source, kept, facts)
+
+
+def _hash(
+    sources: Iterable[ShardSource],
+    look: Callable[[ShardSource], Facts],
+    options: PublishOptions,
+    keeper: Keeper,
+    on_bytes: Callable[[int], None],
+) -> Iterator[ReadShard]:
+    pending: deque[tuple[ShardSource, Future[Facts]]] = deque()  # as many as hash_files has in hand
+    pool = ThreadPoolExecutor(1, thread_name_prefix="describe")  # more would only wait for the GIL
+
+    def paths() -> Iterator[Path]:
+        for source in sources:
+            pending.append((source, pool.submit(look, source)))
+            yield source.path
+
+    try:
+        hashing = hash_files(paths(), options.leaf_size, workers=options.workers, on_bytes=on_bytes)
+        with closing(hashing):  # type: ignore[type-var]  # a generator
+            for hashed in hashing:
+                source, future = pending.popleft()
+                facts = future.result()
+                _check_same(source, facts.stamp, hashed.stamp)
+                yield ReadShard(source, keeper.keep(hashed, owned=source.owned), facts)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _check_same(source: ShardSource, described: Stamp, hashed: Stamp) -> None:
+    if described != hashed:
+        raise FileChangedError(
+            f"{source.path} changed while it was being read", hint="publish again when it is complete"
+        )

@@ -1,0 +1,152 @@
+"""`Node`: the embedded peer: a trustless gateway and a pinning service on one port, over one repository."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from aiohttp import web
+
+from ..blocks.disk import DiskStore
+from ..cid import CID
+from ..errors import ConfigError
+from ..fetch.policy import FetchPolicy
+from ..sources.netguard import NetGuard
+from ..sources.source import Source
+from .access import Access
+from .gateway import Gateway
+from .identity import peer_id
+from .node_lock import NodeLock
+from .pin_api import PinApi
+from .pin_body import MAX_BODY_BYTES
+from .pin_records import PinRecords
+from .pinner import Pinner
+from .reads import Reads
+from .refusals import LOG
+
+_BACKLOG = 1024  # several hundred clients connect at once
+_FINISH_S = 2.0  # what requests under way get when the peer stops
+_STOP_PINS_S = 2.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """How a peer is run. `trusted` makes the sources of its own roster, anew for every pin."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    token: bytes | None = field(default=None, repr=False)
+    max_bytes: int | None = None
+    guard: NetGuard = field(default_factory=NetGuard)
+    trusted: Callable[[], Sequence[Source]] = lambda: ()
+    max_requests: int = 512
+    policy: FetchPolicy | None = None
+
+
+class Node:
+    """One peer. `start` and `stop` in one event loop; the store is the caller's to close, afterwards."""
+
+    def __init__(self, store: DiskStore, options: NodeOptions | None = None) -> None:
+        self.store, self.options = store, options or NodeOptions()
+        self._lock = NodeLock(store.folder)
+        self._reads: Reads | None = None
+        self._pinner: Pinner | None = None
+        self._runner: web.AppRunner | None = None
+        self._slots = asyncio.Semaphore(self.options.max_requests)
+        self.port = 0
+        self.peer_id: CID | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is reached from this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.options.host, self.options.host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen, and go on with unfinished pins. Raises `ConfigError` (port in use, repository in use)."""
+        self._lock.take()
+        try:
+            self.peer_id = peer_id(self.store.folder)
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        options, records = self.options, PinRecords(self.store.catalog)
+        self._reads = Reads()
+        self._pinner = Pinner(
+            self.store, records,
+            guard=options.guard, trusted=options.trusted, max_bytes=options.max_bytes, policy=options.policy,
+        )  # fmt: skip
+        listener = await _listen(options.host, options.port)
+        self.port = listener.sockets[0].getsockname()[1]
+        loopback = all(_is_loopback(sock.getsockname()[0]) for sock in listener.sockets)
+        sockets = [sock.dup() for sock in listener.sockets]
+        listener.close()
+        access = Access(options.token, loopback)
+        if not access.open:
+            LOG.warning("the pinning API is closed: it needs --token-file when others than this machine can connect")
+        application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._limited])
+        application.add_routes(Gateway(self.store, self._reads).routes())
+        api = PinApi(records, self._pinner, self._reads, access, [_multiaddr(self.url)])
+        application.add_routes(api.routes())
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_FINISH_S, handle_signals=False)
+        await self._runner.setup()
+        for sock in sockets:
+            await web.SockSite(self._runner, sock, backlog=_BACKLOG).start()
+        await self._reads.run(self._pinner.start)
+
+    async def stop(self) -> None:
+        """Accept nothing more, let answers end for 2 s, cancel pins. Removes nothing. Idempotent."""
+        pinner, self._pinner = self._pinner, None
+        stopping = asyncio.create_task(asyncio.to_thread(pinner.stop, _STOP_PINS_S)) if pinner else None
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        if stopping is not None:
+            await stopping
+        if self._reads is not None:
+            self._reads.close()
+            self._reads = None
+        self._lock.release()
+
+    @web.middleware
+    async def _limited(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """So many requests are answered at a time; more wait in line."""
+        async with self._slots:
+            return await handler(request)
+
+
+async def _listen(host: str, port: int) -> asyncio.Server:
+    try:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(asyncio.Protocol, host or None, port, backlog=_BACKLOG, start_serving=False)
+    except OSError as error:
+        where = f"{host}:{port}"
+        what, hint = f"cannot be listened on: {error.strerror or error}", "give --listen HOST:PORT of this machine"
+        if error.errno == errno.EADDRINUSE:
+            what, hint = "is in use by another program", "choose another port, or 0 for any free one"
+        elif error.errno == errno.EACCES:
+            what, hint = "may not be listened on", "choose a port above 1023"
+        raise ConfigError(f"{where} {what}", hint=hint) from error
+
+
+def _is_loopback(host: str) -> bool:
+    return ip_address(host.partition("%")[0]).is_loopback
+
+
+def _multiaddr(url: str) -> str:
+    """The URL of this peer as a multiaddr, which is what the API calls a delegate."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    host = host.strip("[]")
+    try:
+        kind = f"ip{ip_address(host).version}"
+    except ValueError:
+        kind = "dns"
+    return f"/{kind}/{host}/tcp/{port}/http"

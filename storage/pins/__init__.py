@@ -1,0 +1,1 @@
+"""Who keeps a dataset: the contract of a pin target, and its implementations."""

@@ -1,0 +1,52 @@
+"""The contract of whoever can be asked to keep a DAG."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from ..cid import CID
+from .pin import Pin, Status
+
+UNFINISHED = frozenset({Status.QUEUED, Status.PINNING})
+
+
+class PinTarget(Protocol):
+    """A provider that keeps what it is asked to keep.
+
+    One call is one decision at the provider; nothing is retried in here: the caller does, and may, because every
+    call is idempotent. A call ends within the target's own deadline. Calls may come from any thread.
+
+    Errors by blame: `ConfigError` when the token is refused or missing (the message names the provider, never the
+    token), `QuotaError` when the provider has no room for us, `PeerError` when it is unreachable (`retryable`),
+    answers nonsense or refuses. What a provider reports is its claim; who must know reads the blocks back.
+    """
+
+    @property
+    def name(self) -> str:
+        """As the roster calls it."""
+        ...
+
+    def add(self, cid: CID, name: str, origins: Sequence[str]) -> Pin:
+        """Ask to keep the whole DAG below `cid`; the provider may fetch it from `origins`.
+
+        Returns once the provider has taken the request down, long before it has the blocks. A pin of this CID that
+        is pinned already is returned as it is; one under way elsewhere is replaced, so that it learns the origins.
+        """
+        ...
+
+    def status(self, requestid: str) -> Pin:
+        """The request now. Raises `MissingError` when the provider does not know it."""
+        ...
+
+    def ls(self, cid: CID | None = None, statuses: Collection[Status] = tuple(Status)) -> list[Pin]:
+        """Every request (of one CID) in one of these states, the newest first."""
+        ...
+
+    def rm(self, requestid: str) -> None:
+        """Withdraw the request. One that is not there is no error."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held. The target can be used again."""
+        ...

@@ -1,0 +1,163 @@
+"""`verify`: is every byte of a dataset what its root says? Of a copy on this disk, or of what sources serve."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .blocks.block import Block
+from .blocks.hashing import hash_file
+from .cid import CID, RAW
+from .dag import walk
+from .dag.layout import FileLayout
+from .errors import BlockMissingError, ConfigError, FormatError, HashMismatchError, HoldfastError
+from .fetch.tree import RemoteTree
+from .sources.mirror import BLOCKS_FOLDER
+
+MAX_FINDINGS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not right: a path (or CID), and what is wrong with it."""
+
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The verdict on one root. `findings` holds the first 1,000."""
+
+    root: CID
+    files: int
+    bytes: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything held."""
+        return not self.findings
+
+
+class _NullSink:
+    """Hashes leaves and keeps nothing."""
+
+    def __init__(self, layout: FileLayout) -> None:
+        self._layout = layout
+
+    def write(self, leaf: int, data: bytes | memoryview) -> None:
+        """See `LeafSink.write`."""
+        if hashlib.sha256(data).digest() != self._layout.leaf_digest(leaf):
+            raise HashMismatchError(f"leaf {leaf} of {self._layout.cid.short()}")
+
+
+def verify_sources(tree: RemoteTree, on_bytes: Callable[[int], None] = lambda _: None) -> Verification:
+    """Read everything below the tree's root from its sources, and hash it.
+
+    What cannot be had, or only wrong, is a finding. Raises `UnavailableError` when not even the root can be had.
+    """
+    files = total = 0
+    findings: list[Finding] = []
+    if tree.root.codec != RAW:
+        tree.node(tree.root)  # not even the root: that is no finding, but nothing to verify
+    for file in tree.files():
+        try:
+            ref = tree.ref(file)
+            handle = tree.engine.open_file(ref, _NullSink(ref.layout))
+            try:
+                for start in range(0, ref.layout.leaves, 256):
+                    leaves = range(start, min(start + 256, ref.layout.leaves))
+                    tree.engine.want(handle, leaves, 0.0)
+                    tree.engine.wait(handle, leaves)
+                    on_bytes(sum(ref.layout.leaf_length(leaf) for leaf in leaves))
+            finally:
+                tree.engine.close_file(handle)
+            files += 1
+            total += ref.layout.size
+        except HoldfastError as error:
+            if len(findings) < MAX_FINDINGS:
+                findings.append(Finding(file.path, error.message))
+    return Verification(tree.root, files, total, tuple(findings))
+
+
+class FolderCopy:
+    """A folder that `get` made: plain files, and their nodes in `.holdfast/blocks`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._nodes = folder / BLOCKS_FOLDER
+
+    def node(self, cid: CID) -> bytes:
+        """A node, hashed. Raises `BlockMissingError` or `HashMismatchError`."""
+        try:
+            return Block.verify(cid, (self._nodes / str(cid.v1())).read_bytes()).data
+        except OSError as error:
+            raise BlockMissingError(f"{BLOCKS_FOLDER}/{cid} cannot be read: {error.strerror}") from error
+
+    def root(self) -> CID:
+        """The one node that no other links to. Raises `ConfigError` when there is none, or several."""
+        names = [path.name for path in self._nodes.glob("*")] if self._nodes.is_dir() else []
+        try:
+            cids = {CID.parse(name) for name in names}
+        except FormatError as error:
+            raise ConfigError(f"{self._nodes} holds something that is no block: {error.message}") from error
+        linked: set[CID] = set()
+        for cid in cids:
+            try:
+                linked.update(child.v1() for child in walk.children(cid.codec, self.node(cid)))
+            except HoldfastError:
+                continue  # a rotten node: found again, and named, by the walk from the root
+        tops = cids - linked
+        if len(tops) != 1:
+            raise ConfigError(
+                f"{self.folder} is not one dataset: {len(tops)} roots in {BLOCKS_FOLDER}",
+                hint="name a folder that `holdfast get` made, or give --root CID",
+            )
+        return tops.pop()
+
+
+def verify_folder(
+    folder: Path, root: CID | None = None, on_bytes: Callable[[int], None] = lambda _: None
+) -> Verification:
+    """Hash every file of a copy against its nodes. `root`: what it should be; None: what its nodes say.
+
+    Raises `ConfigError` when it is no copy at all.
+    """
+    copy = FolderCopy(folder)
+    root = root or copy.root()
+    files = total = 0
+    findings: list[Finding] = []
+    stack = [("", root, 0)]
+    while stack:
+        path, cid, tsize = stack.pop()
+        try:
+            if cid.codec != RAW and walk.run(walk.resolve(cid, []), copy.node).kind == "directory":
+                entries = walk.run(walk.list_directory(cid), copy.node)
+                stack.extend((f"{path}/{e.name}".lstrip("/"), e.cid, e.tsize or 0) for e in reversed(entries))
+                continue
+            layout = walk.raw_layout(cid, tsize) if cid.codec == RAW else walk.run(walk.file_layout(cid), copy.node)
+            _check_file(folder / path, layout)
+            files += 1
+            total += layout.size
+            on_bytes(layout.size)
+        except HoldfastError as error:
+            if len(findings) < MAX_FINDINGS:
+                findings.append(Finding(path or str(cid), error.message))
+    return Verification(root, files, total, tuple(findings))
+
+
+def _check_file(path: Path, layout: FileLayout) -> None:
+    found = hash_file(path, layout.leaf_size)
+    if found.stamp.size != layout.size:
+        raise HashMismatchError(f"has {found.stamp.size} bytes, expected {layout.size}")
+    wrong = [
+        leaf for leaf in range(layout.leaves) if found.digests[32 * leaf : 32 * leaf + 32] != layout.leaf_digest(leaf)
+    ]
+    if wrong:
+        start, end = layout.leaf_range(wrong[0])
+        raise HashMismatchError(
+            f"{len(wrong)} of {layout.leaves} leaves are wrong, the first at bytes {start}-{end - 1}"
+        )

@@ -1,0 +1,440 @@
+"""What publishing promises of every kind of folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+from support.sources import jpegs, jsonl, manifest_of, parquet, snapshot, texts, tokens, tree_of, write
+
+from holdfast.pipeline.publish import publish
+from holdfast.pipeline.result import PublishProgress, PublishResult
+from holdfast.storage.blocks.disk import DiskStore
+from holdfast.storage.cid import CID
+from holdfast.storage.dag.walk import file_layout, run
+from holdfast.storage.errors import ConfigError, FileChangedError, StoreError
+from holdfast.storage.manifest import Head, Shard
+from holdfast.storage.shards.tar import read_sample
+
+LEAF = 16 << 10
+
+
+def put(source: Path, **options: object) -> PublishResult:
+    options = {"name": "set", "repo": source.parent / "repo", "leaf_size": LEAF} | options
+    return publish(source, **options)  # type: ignore[arg-type]
+
+
+def read(source: Path, root: CID) -> tuple[Head, list[Shard], dict[str, bytes]]:
+    with DiskStore(source.parent / "repo").open(create=False) as store:
+        files = tree_of(store, root)
+    return *manifest_of(files), files
+
+
+def tar_samples(shards: list[Shard], files: dict[str, bytes]) -> list[tuple[str, dict[str, bytes]]]:
+    found = []
+    for shard in shards:
+        assert shard.index is not None
+        offsets = np.frombuffer(files[shard.index.path], "<u8")
+        assert len(offsets) == shard.samples + 1
+        data = memoryview(files[shard.path])
+        found += [read_sample(data[int(a) : int(b)]) for a, b in itertools.pairwise(offsets)]
+    return found
+
+
+def rows_of(shards: list[Shard], files: dict[str, bytes]) -> list[dict[str, object]]:
+    tables = [pq.read_table(io.BytesIO(files[shard.path])) for shard in shards]
+    assert [table.num_rows for table in tables] == [shard.samples for shard in shards]
+    return pa.concat_tables(tables).to_pylist()
+
+
+def wds(folder: Path, count: int = 60) -> Path:
+    folder.mkdir()
+    with webdataset.ShardWriter(str(folder / "s-%03d.tar"), maxcount=25, verbose=0) as writer:
+        for number in range(count):
+            writer.write({"__key__": f"k{number:04d}", "cls": number % 7, "txt": f"text {number}" * 50})
+    return folder
+
+
+KINDS: dict[str, tuple[Callable[[Path], Path], dict[str, object]]] = {
+    "jpegs": (lambda folder: jpegs(folder, 40), {"shard_size": 40_000}),
+    "wds": (wds, {}),
+    "parquet": (parquet, {}),
+    "tokens": (tokens, {"format": "tokens", "dtype": "uint16"}),
+    "jsonl": (jsonl, {"shard_size": 20_000}),
+    "csv": (lambda folder: write(folder, {"a.csv": b"x,y\n1,a\n2,b\n"}), {}),
+    "texts": (texts, {"shard_size": 20_000}),
+}
+
+
+@pytest.fixture(params=KINDS)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str, object]]:
+    make, options = KINDS[request.param]
+    return make(tmp_path / "src"), options
+
+
+def test_the_source_is_never_touched(case: tuple[Path, dict[str, object]]) -> None:
+    source, options = case
+    before = snapshot(source)
+    put(source, **options)
+    assert snapshot(source) == before
+
+
+def test_the_root_does_not_depend_on_workers_times_or_repositories(case: tuple[Path, dict[str, object]]) -> None:
+    source, options = case
+    first = put(source, workers=1, **options)
+    generator = random.Random(3)
+    for path in sorted(source.rglob("*")):
+        os.utime(path, ns=(generator.randrange(10**18), generator.randrange(10**18)))
+    second = put(source, workers=8, repo=source.parent / "other", name="other name", **options)
+    assert first.root == second.root
+    assert not second.unchanged
+
+
+def test_publishing_again_changes_nothing(case: tuple[Path, dict[str, object]]) -> None:
+    source, options = case
+    first = put(source, **options)
+    repo = source.parent / "repo"
+    held = {str(path) for folder in ("files", "nodes", "leaves") for path in (repo / folder).rglob("*")}
+    again = put(source, **options)
+    assert (again.root, again.unchanged, again.new_bytes) == (first.root, True, 0)
+    assert not first.unchanged
+    assert first.new_bytes == first.bytes
+    assert held == {str(path) for folder in ("files", "nodes", "leaves") for path in (repo / folder).rglob("*")}
+
+
+def test_the_manifest_says_what_the_tree_holds(case: tuple[Path, dict[str, object]]) -> None:
+    source, options = case
+    result = put(source, **options)
+    head, shards, files = read(source, result.root)
+    assert (head.samples, head.shards, head.bytes) == (result.samples, result.shards, result.bytes)
+    expected = {shard.path for shard in shards} | {shard.index.path for shard in shards if shard.index}
+    small = {"dataset.json", "README.md", "croissant.json", "manifest/00000.jsonl"}
+    assert set(files) == expected | small
+    for shard in shards:
+        assert len(files[shard.path]) == shard.bytes
+    assert json.loads(files["croissant.json"])["@type"] == "sc:Dataset"
+    assert str(result.root) not in files["README.md"].decode()
+    with DiskStore(source.parent / "repo").open(create=False) as store:
+        assert store.catalog.names() == {"set": result.root}
+        ((root, status),) = store.catalog.rows("SELECT root, status FROM pins WHERE requestid = 'local-set'")
+        assert (root, status) == (bytes(result.root), "pinned")
+
+
+def test_loose_jpegs_become_tars_of_whole_samples(tmp_path: Path) -> None:
+    source = jpegs(tmp_path / "src", 200)
+    write(source, {"README.md": b"about", "val/lonely.txt": b"no picture", "no_extension": b""})
+    result = put(source, shard_size=40_000)
+    _, shards, files = read(source, result.root)
+    samples = tar_samples(shards, files)
+    assert len(samples) == result.samples == 200
+    assert len(shards) > 5
+    assert all(shard.bytes <= 40_000 for shard in shards)
+    for key, members in samples:
+        assert set(members) == {"jpg", "cls", "json"}
+        for extension, data in members.items():
+            assert data == (source / f"{key}.{extension}").read_bytes()
+    assert {name for name, _ in result.skipped} == {"README.md", "val/lonely.txt", "no_extension"}
+    with tarfile.open(fileobj=io.BytesIO(files[shards[0].path])) as tar:
+        assert all((info.mtime, info.uid, info.mode) == (0, 0, 0o644) for info in tar)
+
+
+def test_webdataset_tars_are_published_as_they_lie(tmp_path: Path) -> None:
+    source = wds(tmp_path / "src", 60)
+    result = put(source)
+    head, shards, files = read(source, result.root)
+    assert head.writer is None
+    assert [shard.path for shard in shards] == ["data/s-000.tar", "data/s-001.tar", "data/s-002.tar"]
+    for shard in shards:
+        assert files[shard.path] == (source / shard.name).read_bytes()
+    samples = tar_samples(shards, files)
+    assert [key for key, _ in samples] == [f"k{number:04d}" for number in range(60)]
+    assert samples[7][1] == {"cls": b"0", "txt": b"text 7" * 50}
+    assert head.columns == {"cls": "bytes", "txt": "bytes"}
+
+
+def test_parquet_is_published_as_it_lies_by_partition(tmp_path: Path) -> None:
+    source = tmp_path / "src"
+    parquet(source / "train")
+    parquet(source / "test", shards=1)
+    result = put(source)
+    head, shards, files = read(source, result.root)
+    assert [(part.name, part.samples) for part in head.partitions] == [("test", 1000), ("train", 3000)]
+    assert head.order.run == 300
+    assert head.columns == {"id": "int64", "text": "string"}
+    copy = write(tmp_path / "copy", {shard.path: files[shard.path] for shard in shards})
+    assert pads.dataset(copy / "data" / "train", format="parquet").count_rows() == 3000
+
+
+def test_tokens_are_counted_by_the_width_given(tmp_path: Path) -> None:
+    source = tokens(tmp_path / "src")
+    result = put(source, format="tokens", dtype="uint16")
+    head, shards, files = read(source, result.root)
+    assert (result.samples, head.order.run) == (100_000, 131_072)
+    assert head.tokens is not None
+    assert head.tokens.dtype == "uint16"
+    assert files[shards[1].path] == (source / "001.bin").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_jsonl_becomes_rows(tmp_path: Path, suffix: str) -> None:
+    source = jsonl(tmp_path / "src", 500, suffix)
+    _, shards, files = read(source, put(source, shard_size=16_384).root)
+    assert rows_of(shards, files) == [{"id": number, "text": f"строка {number}"} for number in range(500)]
+
+
+def test_jsonl_unifies_types_and_names_what_is_no_object(tmp_path: Path) -> None:
+    rows = [
+        {"a": 1, "mixed": "x", "deep": {"p": 1}, "many": [1]},
+        {"a": 2.5, "mixed": 7, "deep": {"q": None}, "many": []},
+        {"a": None, "mixed": None, "new": True, "void": {}},
+    ]
+    lines = [json.dumps(row).encode() for row in rows]
+    lines[1:1] = [b"not json", b"[1]", b'{"a": NaN}', b"\xff", b"", b'{"a": "\\ud800"}']
+    source = write(tmp_path / "src", {"z.jsonl": b"\xef\xbb\xbf" + b"\n".join(lines)})
+    result = put(source)
+    _, shards, files = read(source, result.root)
+    assert rows_of(shards, files) == [
+        {"a": 1.0, "mixed": '"x"', "deep": {"p": 1, "q": None}, "many": [1], "new": None, "void": None},
+        {"a": 2.5, "mixed": "7", "deep": {"p": None, "q": None}, "many": [], "new": None, "void": None},
+        {"a": None, "mixed": None, "deep": None, "many": None, "new": True, "void": "{}"},
+    ]
+    assert [name for name, _ in result.skipped] == [f"z.jsonl line {line}" for line in (2, 3, 4, 5, 7)]
+
+
+def test_csv_types_are_those_of_all_rows(tmp_path: Path) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["n", "x", "flag", "zip", "note"])
+    for number in range(300):
+        writer.writerow([number, number / 4, number % 2 == 0, f"{number:05d}", f'say "{number}",\nthen'])
+    body = out.getvalue().encode() + b"1,2\r\n\xff,1,True,00001,x\r\n,,,,\r\n"
+    source = write(tmp_path / "src", {"a.csv": body, "b.csv": b"n,other\n9,new\n", "c.csv": b"n,n\n1,2\n"})
+    result = put(source)
+    _, shards, files = read(source, result.root)
+    rows = rows_of(shards, files)
+    assert rows[3] == {"n": 3, "x": 0.75, "flag": False, "zip": "00003", "note": 'say "3",\nthen', "other": None}
+    assert rows[300] == {"n": None, "x": None, "flag": None, "zip": "", "note": "", "other": None}
+    assert rows[301] == {"n": 9, "x": None, "flag": None, "zip": None, "note": None, "other": "new"}
+    assert [name for name, _ in result.skipped] == ["a.csv line 602", "a.csv line 603", "c.csv"]
+
+
+def test_a_text_tree_keeps_every_byte_and_names_the_rest(tmp_path: Path) -> None:
+    source = texts(tmp_path / "src")
+    (source / "link.py").symlink_to("pkg0/empty.py")
+    os.mkfifo(source / "pipe")
+    result = put(source, shard_size=20_000)
+    head, shards, files = read(source, result.root)
+    rows = rows_of(shards, files)
+    names = sorted(str(path.relative_to(source)) for path in source.rglob("*.py") if not path.is_symlink())
+    assert [row["path"] for row in rows] == names
+    assert all(str(row["text"]).encode() == (source / str(row["path"])).read_bytes() for row in rows)
+    assert dict(result.skipped) == {
+        ".git": "hidden",
+        "link.py": "a symbolic link, not followed",
+        "pipe": "not a regular file",
+        "pkg0/latin.txt": "not UTF-8 text",
+    }
+    assert result.skipped_count == 4
+    assert head.writer is not None
+    assert head.writer.library == "pyarrow"
+    assert all(shard.samples % head.order.run == 0 for shard in shards[:-1])
+
+
+def test_row_groups_have_one_size_over_all_shards(tmp_path: Path) -> None:
+    body = b"".join(b'{"t":"%s"}\n' % (b"x" * 5000) for _ in range(1000))
+    source = write(tmp_path / "src", {"a.jsonl": body})
+    head, shards, files = read(source, put(source, shard_size=2 << 20).root)
+    groups = []
+    for shard in shards:
+        about = pq.ParquetFile(io.BytesIO(files[shard.path])).metadata
+        groups += [about.row_group(at).num_rows for at in range(about.num_row_groups)]
+    assert len(shards) > 2
+    assert set(groups[:-1]) == {head.order.run}
+    assert head.order.run == (1 << 20) // 5009
+
+
+def test_the_larger_part_of_a_mixed_folder_wins_and_the_rest_is_named(tmp_path: Path) -> None:
+    source = wds(tmp_path / "src")
+    write(source, {"notes.txt": b"hello", "old.tar.gz": b"\x1f\x8b" + bytes(10**6), "empty.tar": b""})
+    result = put(source)
+    assert result.shards == 3
+    assert {name for name, _ in result.skipped} == {"notes.txt", "old.tar.gz", "empty.tar"}
+
+
+def test_identical_shards_are_held_once(tmp_path: Path) -> None:
+    source = wds(tmp_path / "src")
+    (source / "t-000.tar").write_bytes((source / "s-000.tar").read_bytes())
+    result = put(source)
+    assert result.shards == 4
+    assert result.new_bytes == result.bytes - (source / "t-000.tar").stat().st_size
+    assert len(read(source, result.root)[2]) == 4 * 2 + 4
+
+
+def test_a_file_that_changes_after_publishing_is_named_and_not_served(tmp_path: Path) -> None:
+    source = tokens(tmp_path / "src")
+    result = put(source, format="tokens", dtype="uint16")
+    _, shards, _ = read(source, result.root)
+    with (source / "001.bin").open("r+b") as file:
+        file.write(b"changed")
+    with DiskStore(tmp_path / "repo").open() as store:
+        layout = run(file_layout(CID.parse(shards[1].cid)), lambda cid: store.get(cid).data)
+        with pytest.raises(FileChangedError, match=r"001\.bin"):
+            store.get(layout.leaf_cid(0))
+        assert store.open_file(layout.cid) is None
+
+
+def test_a_changed_folder_gets_another_root_under_its_name(tmp_path: Path) -> None:
+    source = texts(tmp_path / "src")
+    first = put(source)
+    write(source, {"pkg9/new.py": b"new"})
+    second = put(source)
+    assert second.root != first.root
+    assert not second.unchanged
+    with DiskStore(tmp_path / "repo").open() as store:
+        assert store.catalog.names()["set"] == second.root
+        assert tree_of(store, first.root)  # the old version is still whole
+
+
+def test_progress_ends_at_the_total(tmp_path: Path) -> None:
+    heard: list[PublishProgress] = []
+    put(wds(tmp_path / "src"), on_progress=heard.append)
+    assert [stage for stage, _ in itertools.groupby(heard, key=lambda each: each.stage)] == ["scan", "hash", "finish"]
+    last = [each for each in heard if each.stage == "hash"][-1]
+    assert last.done_bytes == last.total_bytes > 0
+
+
+# -- golden roots: these bytes are ours alone, so nothing may change them
+
+
+def test_golden_root_of_loose_files(tmp_path: Path) -> None:
+    long = "a" * 90 + "/" + "b" * 90 + "/" + "é" * 60
+    files = {"x/1.ppm": b"P6 1 1 255 abc", "x/1.cls": b"3", f"{long}.ppm": b"P6 1 1 255 xyz"}
+    result = put(write(tmp_path / "src", files), shard_size=16_384, title="golden")
+    assert str(result.root) == GOLDEN["loose"]
+
+
+def test_golden_root_of_tokens(tmp_path: Path) -> None:
+    result = put(tokens(tmp_path / "src"), format="tokens", dtype="uint16", licence="CC0-1.0")
+    assert str(result.root) == GOLDEN["tokens"]
+
+
+GOLDEN = {
+    "loose": "",
+    "tokens": "",
+}
+
+
+# -- bad input: one sentence that says what, where and what to do
+
+
+def gzip_cut(folder: Path) -> Path:
+    path = jsonl(folder, 500, ".gz") / "rows.jsonl.gz"
+    path.write_bytes(path.read_bytes()[:-40])
+    return folder
+
+
+def zst_cut(folder: Path) -> Path:
+    path = jsonl(folder, 500, ".zst") / "rows.jsonl.zst"
+    path.write_bytes(path.read_bytes()[:-1])
+    return folder
+
+
+BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], str]] = {
+    "no such folder": (lambda folder: None, {}, "does not exist"),
+    "a file": (lambda folder: folder.write_bytes(b"x"), {}, "is not a folder"),
+    "an empty folder": (lambda folder: folder.mkdir(), {}, "no file"),
+    "only hidden files": (lambda folder: write(folder, {".a": b"x"}), {}, "no file"),
+    "only archives": (lambda folder: write(folder, {"a.tar.gz": b"x"}), {}, r"a\.tar\.gz"),
+    "only binaries": (lambda folder: write(folder, {"a.so": b"\xff"}), {}, "UTF-8"),
+    "bins without a format": (tokens, {}, "any width"),
+    "tokens without a dtype": (tokens, {"format": "tokens"}, "never guessed"),
+    "a dtype without tokens": (parquet, {"dtype": "uint16"}, "dtype"),
+    "half a token": (lambda f: write(f, {"a.bin": b"123"}), {"format": "tokens", "dtype": "uint16"}, r"a\.bin has 3"),
+    "a numpy file as tokens": (
+        lambda folder: write(folder, {"a.npy": b"\x93NUMPY\1\0v\0" + bytes(118)}),
+        {"format": "tokens", "dtype": "uint16"},
+        r"a\.npy is a NumPy file",
+    ),
+    "a broken tar": (lambda folder: write(folder, {"a.tar": b"x" * 2048}), {}, r"a\.tar is not a whole tar"),
+    "a tar cut short": (
+        lambda folder: (wds(folder) / "s-000.tar").write_bytes((folder / "s-001.tar").read_bytes()[:3000]),
+        {},
+        r"s-000\.tar is not a whole tar",
+    ),
+    "a tar without samples": (lambda folder: write(folder, {"a.tar": bytes(10240)}), {}, "holds no sample"),
+    "a broken parquet": (lambda folder: write(folder, {"a.parquet": b"PAR1xxxxPAR1"}), {}, r"a\.parquet is not"),
+    "broken gzip": (gzip_cut, {}, r"rows\.jsonl\.gz cannot be read"),
+    "zstd cut short": (zst_cut, {}, r"rows\.jsonl\.zst cannot be read"),
+    "a small leaf": (parquet, {"leaf_size": 1024}, "leaf size"),
+    "an odd leaf": (parquet, {"leaf_size": 20_000}, "leaf size"),
+    "no workers": (parquet, {"workers": 0}, "workers"),
+    "no name": (parquet, {"name": ""}, "name"),
+    "an unknown format": (parquet, {"format": "zip"}, "format"),
+    "wrong format": (lambda folder: write(folder, {"a.jsonl": b"{}"}), {"format": "tokens", "dtype": "uint16"}, "none"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path: Path, bad: str) -> None:
+    make, options, message = BAD[bad]
+    make(tmp_path / "src")
+    with pytest.raises(ConfigError, match=message) as caught:
+        put(tmp_path / "src", **options)
+    assert caught.value.hint
+    assert "\n" not in caught.value.message
+    files = tmp_path / "repo" / "files"
+    assert not files.exists() or not list(files.iterdir())
+
+
+def test_a_repository_inside_its_source_is_refused(tmp_path: Path) -> None:
+    source = parquet(tmp_path / "src")
+    with pytest.raises(ConfigError, match="lie in one another"):
+        put(source, repo=source / "repo")
+    assert not (source / "repo").exists()
+
+
+def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "repo", {"precious": b"x"})
+    with pytest.raises(ConfigError, match="not a repository"):
+        put(parquet(tmp_path / "src"))
+
+
+def test_a_repository_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "repo").write_bytes(b"a file")
+    with pytest.raises((StoreError, ConfigError), match="repo"):
+        put(parquet(tmp_path / "src"))
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for a full disk: writes fail in the middle of a shard."""
+    source = write(tmp_path / "src", {"a.ppm": bytes(10**6)})
+    put(parquet(tmp_path / "first"))  # the repository itself exists
+    code = (
+        "import resource, sys\n"
+        "from holdfast.pipeline.publish import publish\n"
+        "from holdfast.storage.errors import StoreError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+        "try:\n    publish(sys.argv[1], name='set', repo=sys.argv[2])\n"
+        "except StoreError as error:\n    print(error.message)\n"
+    )
+    held = sorted((tmp_path / "repo" / "files").iterdir())
+    run_ = subprocess.run(
+        [sys.executable, "-c", code, str(source), str(tmp_path / "repo")], capture_output=True, text=True, check=True
+    )
+    assert "cannot be used" in run_.stdout
+    assert sorted((tmp_path / "repo" / "files").iterdir()) == held
