@@ -56,8 +56,8 @@ def describe(path: Path, name: str, format_: ShardFormat, dtype: str | None) -> 
         return _describe_tokens(fd, stamp, name, str(dtype))
     except FormatError as error:
         raise ConfigError(f"{name} is not a whole {format_} file: {error.message}", hint="make it again") from error
-    except pa.ArrowException as error:
-        text = str(error).splitlines()[0]
+    except (pa.ArrowException, ValueError) as error:  # ValueError: column names that are not UTF-8
+        text = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{name} is not a whole {format_} file: {text}", hint="make it again") from error
     except OSError as error:
         text = error.strerror or str(error).splitlines()[0]

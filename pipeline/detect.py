@@ -176,10 +176,16 @@ def _suffix(name: str) -> str:
     return dot + suffix.lower() if stem else ""
 
 
+def _unfit(name: str, format_: Format) -> str:
+    if name.lower().endswith(_ARCHIVES):
+        return "a compressed archive: unpack it first"
+    return "neither a shard, nor media, rows or text" if format_ == "auto" else f"does not fit --format {format_}"
+
+
 def _nothing(files: list[SourceFile], format_: Format, left_out: list[tuple[str, str]] | None = None) -> ConfigError:
     if not files:
         return ConfigError("the folder holds no file that can be published", hint="put shards or samples into it")
-    name, reason = left_out[0] if left_out else (files[0].name, f"does not fit --format {format_}")
+    name, reason = left_out[0] if left_out else (files[0].name, _unfit(files[0].name, format_))
     return ConfigError(
         f"none of {len(files)} files can be a sample; the first, {name!r}: {reason}",
         hint="see the formats that `holdfast publish --help` lists",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,21 +109,28 @@ class Catalog:
 
     def add_file(self, file: HashedFile, cid: CID, *, owned: bool, leaf_size: int) -> int:
         """Record a hashed file, or the new stamp of one that is known; returns its id."""
-        stamp = file.stamp
-        values = (
-            os.fsencode(file.path.absolute()), int(owned), bytes(cid), leaf_size,
-            stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, file.hashed_at_ns,
-        )  # fmt: skip
+        return self.add_files([(file, cid, leaf_size)], owned=owned)[0]
+
+    def add_files(self, files: Iterable[tuple[HashedFile, CID, int]], *, owned: bool) -> list[int]:
+        """`add_file` of each file, CID and leaf size in one transaction: a sync for all, not for each."""
+        ids: list[int] = []
         with self.transaction() as connection:
-            row = connection.execute(
-                "INSERT INTO files (path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET owned = excluded.owned,"
-                " cid = excluded.cid, leaf_size = excluded.leaf_size, size = excluded.size,"
-                " mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, inode = excluded.inode,"
-                " hashed_at_ns = excluded.hashed_at_ns RETURNING id",
-                values,
-            ).fetchone()
-            return int(row[0])
+            for file, cid, leaf_size in files:
+                stamp = file.stamp
+                values = (
+                    os.fsencode(file.path.absolute()), int(owned), bytes(cid), leaf_size,
+                    stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, file.hashed_at_ns,
+                )  # fmt: skip
+                row = connection.execute(
+                    "INSERT INTO files (path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET owned = excluded.owned,"
+                    " cid = excluded.cid, leaf_size = excluded.leaf_size, size = excluded.size,"
+                    " mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, inode = excluded.inode,"
+                    " hashed_at_ns = excluded.hashed_at_ns RETURNING id",
+                    values,
+                ).fetchone()
+                ids.append(int(row[0]))
+        return ids
 
     def file(self, file_id: int) -> FileRow | None:
         """The file with this id."""

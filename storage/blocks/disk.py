@@ -203,10 +203,12 @@ class DiskStore:
         """
         digests: list[bytes] = []
         references: list[npt.NDArray[np.void]] = []
-        for file, layout, nodes in files:
+        for _, _, nodes in files:
             for block in nodes:
                 self.nodes.put(block.cid, block.data)
-            row_id = self.catalog.add_file(file, layout.cid, owned=owned, leaf_size=layout.leaf_size)
+        known = [(file, layout.cid, layout.leaf_size) for file, layout, _ in files]
+        ids = self.catalog.add_files(known, owned=owned)
+        for row_id, (_, layout, _) in zip(ids, files, strict=True):
             if self._indexed(row_id, layout):
                 continue
             rows = np.zeros(layout.leaves, dtype=REFERENCE_DTYPE)

@@ -12,6 +12,8 @@ import bisect
 import mmap
 import secrets
 import struct
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy.typing as npt
 
 from ..errors import StoreError
 from .atomic import write_atomic
+from .stamp import RACY_NS
 
 _MAGIC = b"hf-leaf1"
 _HEAD = struct.Struct("<8sQ")
@@ -70,6 +73,7 @@ class LeafIndex:
         self.folder = folder
         self._segments: dict[str, _Segment] = {}
         self._seen_mtime_ns = -1
+        self._lock = threading.Lock()
 
     def add(self, digests: bytes, references: npt.NDArray[np.void]) -> None:
         """Write one segment: `digests` (32 bytes each, any order), references (`REFERENCE_DTYPE`) in that order."""
@@ -84,22 +88,28 @@ class LeafIndex:
 
     def find(self, digest: bytes) -> list[LeafRef]:
         """Every known location of the leaf; empty when there is none."""
-        if refs := self._search(digest):
+        looked_in = self._segments
+        if refs := _search(looked_in, digest):
             return refs
-        return self._search(digest) if self._refresh() else []
+        with self._lock:
+            self._refresh()
+        # another thread may have refreshed since we looked
+        return [] if self._segments is looked_in else _search(self._segments, digest)
 
-    def _search(self, digest: bytes) -> list[LeafRef]:
-        return [ref for segment in list(self._segments.values()) for ref in segment.find(digest)]
-
-    def _refresh(self) -> bool:
+    def _refresh(self) -> None:
+        """Look at the folder again if it changed since it was last read."""
         try:
             mtime_ns = self.folder.stat().st_mtime_ns
         except FileNotFoundError:
-            return False
+            return
         if mtime_ns == self._seen_mtime_ns:
-            return False
+            return
+        # a segment added within the same tick would leave the folder's time as it is: look again next time
+        self._seen_mtime_ns = mtime_ns if mtime_ns < time.time_ns() - RACY_NS else -1
         names = {path.name for path in self.folder.glob("*.leaves")}
-        new = {name: self._segments.get(name) or _Segment(self.folder / name) for name in sorted(names)}
-        changed = new.keys() != self._segments.keys()
-        self._segments, self._seen_mtime_ns = new, mtime_ns
-        return changed
+        if names != self._segments.keys():
+            self._segments = {name: self._segments.get(name) or _Segment(self.folder / name) for name in sorted(names)}
+
+
+def _search(segments: dict[str, _Segment], digest: bytes) -> list[LeafRef]:
+    return [ref for segment in segments.values() for ref in segment.find(digest)]

@@ -13,7 +13,7 @@ from .found import find
 from .headers import download_as, good_headers
 from .reads import Reads
 from .refusals import LOG, Refusals
-from .sending import cut, send_bytes
+from .sending import cut, send_parts
 from .wanted import CAR_TYPE, RefusedError, Wanted
 
 _TYPE = f"{CAR_TYPE};version=1;order=dfs;dups=n"
@@ -35,9 +35,7 @@ async def answer_car(
     if request.method == "HEAD":
         return response
     try:
-        while batch:
-            await send_bytes(request, response, batch)
-            batch = await reads.run(batches.next)
+        await send_parts(request, response, batch, lambda: reads.run(batches.next))
     except HoldfastError as error:
         refusals.name(error)
         LOG.debug("a CAR of %s was cut: %s", found.cid, error.message)

@@ -19,7 +19,7 @@ from .byte_range import ByteRange, read_range
 from .headers import good_headers
 from .reads import Reads
 from .refusals import Refusals
-from .sending import cut, send_bytes, send_file
+from .sending import cut, send_file, send_parts
 from .wanted import Wanted
 
 
@@ -79,9 +79,7 @@ async def _by_leaves(
     if request.method == "HEAD":
         return
     try:
-        while piece:
-            await send_bytes(request, response, piece)
-            piece = await reads.run(next, pieces, b"")
+        await send_parts(request, response, piece, lambda: reads.run(next, pieces, b""))
     except HoldfastError as error:
         refusals.name(error)
         cut(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -25,6 +26,21 @@ async def send_bytes(request: web.Request, response: web.StreamResponse, data: b
     view = memoryview(data)
     for at in range(0, len(view), SLICE_BYTES):
         await _in_time(request, response.write(view[at : at + SLICE_BYTES]))
+
+
+async def send_parts(
+    request: web.Request, response: web.StreamResponse, first: bytes, following: Callable[[], Awaitable[bytes]]
+) -> None:
+    """Send `first`, then what `following` gives until it gives b"": the next is read while the last is sent."""
+    part = first
+    while part:
+        ahead = asyncio.ensure_future(following())
+        try:
+            await send_bytes(request, response, part)
+        except BaseException:
+            await asyncio.gather(ahead, return_exceptions=True)
+            raise
+        part = await ahead
 
 
 async def send_file(request: web.Request, response: web.StreamResponse, file: OpenFile, start: int, end: int) -> None:

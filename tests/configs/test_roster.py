@@ -116,9 +116,7 @@ def test_a_wrong_kind_is_told_the_kinds():
 
 
 def test_a_nameless_provider_is_named_by_its_number():
-    assert (
-        message('[[provider]]\nkind = "peer"\nurl = "http://x"\n') == "roster.toml: provider 1: name: missing"
-    )
+    assert message('[[provider]]\nkind = "peer"\nurl = "http://x"\n') == "roster.toml: provider 1: name: missing"
     empty = message('[[provider]]\nname = ""\nkind = "peer"\nurl = "http://x"\n')
     assert empty == 'roster.toml: provider 1 (""): name: expected a name, got an empty text'
 

@@ -28,9 +28,7 @@ def test_the_users_file_changes_only_what_it_names(tmp_path):
     env = {"XDG_CONFIG_HOME": str(tmp_path)}
     assert Settings.load(env) == Settings.defaults()
     (tmp_path / "holdfast").mkdir()
-    (tmp_path / "holdfast" / "config.toml").write_text(
-        '[fetch]\ndeadline = "2m"\n[cache]\nmax_bytes = "1GiB"\n'
-    )
+    (tmp_path / "holdfast" / "config.toml").write_text('[fetch]\ndeadline = "2m"\n[cache]\nmax_bytes = "1GiB"\n')
     made = Settings.load(env)
     assert (made.fetch.deadline, made.cache.max_bytes) == (120.0, 1 << 30)
     assert (made.fetch.threads, made.serve) == (8, Settings.defaults().serve)

@@ -339,9 +339,7 @@ def test_inputs_out_of_range_are_the_callers_mistake():
 
 
 def spelled(case):
-    return (
-        "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in case.items()) + "\n}"
-    )
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in case.items()) + "\n}"
 
 
 if __name__ == "__main__":

@@ -33,7 +33,9 @@ def publish_folder(store: DiskStore, folder: Path, files: Mapping[str, bytes], l
         entries[path] = entry
         adopted.append((target, layout, nodes))
     time.sleep(0.03)  # stamps are trusted once the clock's tick is over
-    store.adopt_all([(hash_file(path, layout.leaf_size), layout, nodes) for path, layout, nodes in adopted], owned=False)
+    store.adopt_all(
+        [(hash_file(path, layout.leaf_size), layout, nodes) for path, layout, nodes in adopted], owned=False
+    )
     root, nodes = build_tree(entries)
     for block in nodes:
         store.put(block.cid, block.data)
@@ -103,9 +105,7 @@ class RunningNode:
         return settled(self.url, requestid, timeout_s)
 
 
-def ask(
-    url: str, method: str, target: str, headers: Mapping[str, str] | None = None, body: object = None
-) -> Answer:
+def ask(url: str, method: str, target: str, headers: Mapping[str, str] | None = None, body: object = None) -> Answer:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=20)
     try:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from holdfast.storage.blocks.disk import DiskStore, reader
 from holdfast.storage.cid import CID
-from holdfast.storage.dag.walk import file_layout, list_directory, run
+from holdfast.storage.dag.walk import file_layout, list_directory, resolve, run
 from holdfast.storage.manifest import Head, Shard, decode_head, decode_page, page_path
 
 
@@ -66,7 +66,9 @@ def tokens(folder: Path, shards: int = 2, count: int = 50_000) -> Path:
 
 
 def jsonl(folder: Path, rows: int = 500, suffix: str = "") -> Path:
-    lines = b"".join(json.dumps({"id": n, "text": f"строка {n}"}, ensure_ascii=False).encode() + b"\n" for n in range(rows))
+    lines = b"".join(
+        json.dumps({"id": n, "text": f"строка {n}"}, ensure_ascii=False).encode() + b"\n" for n in range(rows)
+    )
     packed = {"": lines, ".gz": gzip.compress(lines, mtime=0), ".zst": zstandard.compress(lines)}[suffix]
     return write(folder, {f"rows.jsonl{suffix}": packed})
 
@@ -99,14 +101,10 @@ def tree_of(store: DiskStore, root: CID) -> dict[str, bytes]:
         place, cid = folders.pop()
         for entry in run(list_directory(cid), reader(store)):
             path = f"{place}{entry.name}"
-            if place == "" and "." not in entry.name:
+            if run(resolve(entry.cid, ()), reader(store)).kind == "directory":
                 folders.append((f"{path}/", entry.cid))
                 continue
-            try:
-                layout = run(file_layout(entry.cid), reader(store))
-            except Exception:
-                folders.append((f"{path}/", entry.cid))
-                continue
+            layout = run(file_layout(entry.cid), reader(store))
             files[path] = b"".join(store.get(layout.leaf_cid(leaf)).data for leaf in range(layout.leaves))
     return files
 

@@ -1,12 +1,14 @@
 """The trustless gateway and plain files, over real sockets."""
 
 import asyncio
+import http.client
 import io
 import logging
 import os
 import random
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -181,7 +183,9 @@ def test_head_says_what_get_says(served: Served) -> None:
         get, head = served.get(target), served.node.ask("HEAD", target)
         assert head.body == b""
         assert head.status == get.status
-        said = [{k.lower(): v for k, v in answer.headers.items() if k.lower() not in volatile} for answer in (get, head)]
+        said = [
+            {k.lower(): v for k, v in answer.headers.items() if k.lower() not in volatile} for answer in (get, head)
+        ]
         assert said[0] == said[1], target
         if "car" not in target:
             assert int(head.headers["Content-Length"]) == len(get.body)
@@ -317,8 +321,6 @@ def test_a_file_that_changes_while_it_is_sent_ends_the_answer(tmp_path: Path) ->
         root = publish_folder(store, tmp_path / "src", {"f.bin": data}, 1 << 20)
     file = tmp_path / "src" / "f.bin"
     with RunningNode(tmp_path / "repo") as node:
-        import http.client
-
         connection = http.client.HTTPConnection("127.0.0.1", node.node.port, timeout=20)
         connection.request("GET", f"/ipfs/{root}/f.bin")
         response = connection.getresponse()
@@ -326,11 +328,9 @@ def test_a_file_that_changes_while_it_is_sent_ends_the_answer(tmp_path: Path) ->
         with file.open("r+b") as handle:
             handle.seek(-1, 2)
             handle.write(b"X" if data[-1:] != b"X" else b"Y")
-        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+        with suppress(http.client.IncompleteRead, ConnectionResetError):
             while part := response.read(1 << 20):
                 got += part
-            if len(got) < len(data):
-                raise http.client.IncompleteRead(got)
         connection.close()
     assert len(got) < len(data)
     assert data.startswith(got)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from holdfast.storage.sources.http import Endpoint
 from holdfast.storage.sources.mirror import Mirror
 from holdfast.storage.sources.netguard import NetGuard
 from support.mirror_server import MirrorServer, Reply
-from support.running_node import RunningNode, ask, settled
+from support.running_node import RunningNode, ask, publish_folder, settled
 from support.trees import LEAF, mirror_folder
 
 LOOPBACK = NetGuard.parse(["127.0.0.0/8"])
@@ -37,9 +36,9 @@ TOTAL = sum(map(len, FILES.values()))
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, CID]]:
+def origin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CID]:
     folder = tmp_path_factory.mktemp("origin")
-    yield folder, mirror_folder(folder, FILES)
+    return folder, mirror_folder(folder, FILES)
 
 
 class Canary:
@@ -108,9 +107,11 @@ def test_wrong_bytes_of_one_origin_are_healed_by_another(tmp_path: Path, origin:
             reply.body = bytes([reply.body[0] ^ 1]) + reply.body[1:]
         return reply
 
-    with MirrorServer(folder, flip) as bad, MirrorServer(folder) as good, RunningNode(
-        tmp_path / "repo", guard=LOOPBACK
-    ) as node:
+    with (
+        MirrorServer(folder, flip) as bad,
+        MirrorServer(folder) as good,
+        RunningNode(tmp_path / "repo", guard=LOOPBACK) as node,
+    ):
         assert node.settled(node.pin(root, bad.url, good.url))["status"] == "pinned"
         assert node.get(f"/ipfs/{root}/data/a.bin").body == FILES["data/a.bin"]
         assert any(path.startswith("data") for path in bad.requests)
@@ -148,9 +149,10 @@ def test_a_redirect_of_an_allowed_origin_is_guarded_too(tmp_path: Path) -> None:
             return Reply(302, {"Location": canary.url.replace("127.0.0.1", "127.9.9.9") + "/x"}, b"")
 
         guard = NetGuard.parse(["127.0.0.1/32"])
-        with MirrorServer(tmp_path, redirect) as mirror, RunningNode(
-            tmp_path / "repo", guard=guard, policy=QUICK
-        ) as node:
+        with (
+            MirrorServer(tmp_path, redirect) as mirror,
+            RunningNode(tmp_path / "repo", guard=guard, policy=QUICK) as node,
+        ):
             pin = node.settled(node.pin(CID.of(RAW, b"x"), mirror.url))
             assert pin["status"] == "failed"
         assert canary.connections == 0
@@ -158,9 +160,9 @@ def test_a_redirect_of_an_allowed_origin_is_guarded_too(tmp_path: Path) -> None:
 
 def test_without_origins_the_roster_of_the_peer_is_asked(tmp_path: Path, origin: tuple[Path, CID]) -> None:
     folder, root = origin
-    with MirrorServer(folder) as mirror:
-        with RunningNode(tmp_path / "repo", trusted=lambda: [Mirror("mine", Endpoint(mirror.url))]) as node:
-            assert node.settled(node.pin(root))["status"] == "pinned"
+    mirror = MirrorServer(folder)
+    with mirror, RunningNode(tmp_path / "repo", trusted=lambda: [Mirror("mine", Endpoint(mirror.url))]) as node:
+        assert node.settled(node.pin(root))["status"] == "pinned"
 
 
 def test_with_nobody_to_ask_a_pin_fails_at_once(tmp_path: Path) -> None:
@@ -175,9 +177,11 @@ def test_the_quota_refuses_with_a_sentence_and_leaves_other_pins_alone(
 ) -> None:
     folder, root = origin
     small = mirror_folder(tmp_path / "small", {"s": b"fits"})
-    with MirrorServer(folder) as mirror, MirrorServer(tmp_path / "small") as little, RunningNode(
-        tmp_path / "repo", guard=LOOPBACK, max_bytes=100_000
-    ) as node:
+    with (
+        MirrorServer(folder) as mirror,
+        MirrorServer(tmp_path / "small") as little,
+        RunningNode(tmp_path / "repo", guard=LOOPBACK, max_bytes=100_000) as node,
+    ):
         pin = node.settled(node.pin(root, mirror.url))
         assert pin["status"] == "failed"
         assert "does not fit" in pin["info"]["error"]
@@ -379,6 +383,36 @@ def test_a_killed_peer_goes_on_with_its_pins_and_sigterm_stops_it(tmp_path: Path
     assert out == ""
     assert "Traceback" not in err
     assert "stopped" in err
+
+
+def test_sigterm_stops_within_5_s_while_clients_and_pins_hang(tmp_path: Path, origin: tuple[Path, CID]) -> None:
+    folder, root = origin
+    with DiskStore(tmp_path / "repo").open() as store:
+        big = publish_folder(store, tmp_path / "src", {"big": bytes(64 << 20)}, 1 << 20)
+
+    def hang(path: str, reply: Reply) -> Reply:
+        reply.pause_s = 30.0 if path.startswith("data") else 0.0
+        return reply
+
+    with MirrorServer(folder, hang) as mirror:
+        process, about = _serve(tmp_path / "repo")
+        try:
+            url = str(about["url"])
+            ask(url, "POST", "/pins", body={"cid": str(root), "origins": [mirror.url]})
+            reader = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
+            reader.sendall(f"GET /ipfs/{big}/big HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert reader.recv(100).startswith(b"HTTP/1.1 200")
+            limit = time.monotonic() + 10
+            while not any(path.startswith("data") for path in mirror.requests):
+                assert time.monotonic() < limit
+                time.sleep(0.01)
+        finally:
+            started = time.monotonic()
+            process.terminate()
+            _, err = process.communicate(timeout=15)
+        reader.close()
+    assert time.monotonic() - started < 5
+    assert (process.returncode, "Traceback" in err) == (0, False), err
 
 
 def test_a_restart_fetches_only_what_is_missing(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""No test sees the user's folders, rosters or proxies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    home = tmp_path_factory.mktemp("home")
+    saved = dict(os.environ)
+    for name in list(os.environ):
+        if name.startswith("HOLDFAST_") or name.lower().endswith("_proxy"):
+            del os.environ[name]
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        os.environ[name] = str(home / name)
+    os.environ["HOME"] = str(home)
+    yield
+    os.environ.clear()
+    os.environ.update(saved)
+
+
+@pytest.fixture
+def corpus_folder(tmp_path: Path) -> Path:
+    """A small tree of text."""
+    for number in range(60):
+        path = tmp_path / "corpus" / f"d{number % 5}" / f"f{number:03d}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# file {number}\n" + "\n".join(f"x{number}_{line} = {line}" for line in range(200)))
+    return tmp_path / "corpus"

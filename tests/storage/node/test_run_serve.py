@@ -1,0 +1,44 @@
+"""`run_serve`: what the user may get wrong is one sentence, before anything is created."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.cli.serve import run_serve
+from holdfast.configs.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"listen": "4301"}, "HOST:PORT"),
+        ({"listen": "127.0.0.1:"}, "HOST:PORT"),
+        ({"listen": "127.0.0.1:99999"}, "HOST:PORT"),
+        ({"listen": "::1:80"}, "brackets"),
+        ({"listen": "192.0.2.1:0"}, "cannot be listened on"),
+        ({"allow_net": ["10.0.0.0/99"]}, "--allow-net"),
+        ({"max_bytes": "many"}, "size"),
+        ({"roster": Path("absent.toml")}, "absent.toml"),
+        ({"token_file": Path("absent.token")}, "absent.token"),
+        ({"token_file": Path("empty.token")}, "one line"),
+        ({"token_file": Path("two.token")}, "one line"),
+    ],
+)
+def test_wrong_input_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], match: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("empty.token").write_text("\n")
+    Path("two.token").write_text("one\ntwo\n")
+    with pytest.raises(ConfigError, match=match):
+        run_serve(tmp_path / "repo", **({"listen": "127.0.0.1:0"} | options))
+    assert "listen" in options or not (tmp_path / "repo").exists()
+
+
+def test_a_folder_that_is_no_repository_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("data")
+    with pytest.raises(ConfigError, match="not a repository"):
+        run_serve(tmp_path, "127.0.0.1:0")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
