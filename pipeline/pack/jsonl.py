@@ -103,7 +103,7 @@ def _parse(line: bytes | None, *, first: bool) -> dict[str, Any] | str:
     if not line.strip():
         return ""
     try:
-        row = json.loads(line.decode(), parse_constant=_refuse)
+        row = _DECODER.decode(line.decode())
         if b"\\u" in line:  # half a surrogate pair is no text
             json.dumps(row, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # UnicodeError is a ValueError
@@ -115,3 +115,6 @@ def _parse(line: bytes | None, *, first: bool) -> dict[str, Any] | str:
 
 def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)

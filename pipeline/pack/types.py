@@ -14,6 +14,7 @@ import pyarrow as pa
 
 _EXACT = 1 << 53
 _INT64 = 1 << 63
+_SIMPLE = {str: "text", bool: "bool", float: "float"}  # kinds that need no look at the value
 MAX_DEPTH = 16
 MAX_FIELDS = 1024  # of one record; more are a mapping, and kept as JSON
 
@@ -28,7 +29,7 @@ class ColumnType:
 
     def see(self, value: Any, depth: int = 0) -> None:
         """Widen the type so that it takes `value`."""
-        if value is None or self.kind == "json":
+        if value is None or self.kind == "json" or _SIMPLE.get(type(value)) == self.kind:
             return
         kind = _kind(value) if depth < MAX_DEPTH else "json"
         if self.kind not in ("null", kind):

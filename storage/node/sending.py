@@ -64,7 +64,10 @@ async def send_file(request: web.Request, response: web.StreamResponse, file: Op
             sent = await _in_time(request, loop.sendfile(transport, source, at, count))
             at += sent
             if sent < count or not file.trusted():
-                raise FileChangedError(f"{file.row.path} changed while it was being served", hint=str(file.row.path))
+                raise FileChangedError(
+                    f"{file.row.path} changed while it was being served",
+                    hint=f"restore {file.row.path}, or publish its folder again",
+                )
     await response.write_eof()
 
 

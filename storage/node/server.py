@@ -28,7 +28,7 @@ from .reads import Reads
 from .refusals import LOG
 
 _BACKLOG = 1024  # several hundred clients connect at once
-_FINISH_S = 2.0  # what requests under way get when the peer stops
+_FINISH_S = 1.0  # what requests under way get when the peer stops; aiohttp takes it twice
 _STOP_PINS_S = 2.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -103,7 +103,7 @@ class Node:
         await self._reads.run(self._pinner.start)
 
     async def stop(self) -> None:
-        """Accept nothing more, let answers end for 2 s, cancel pins. Removes nothing. Idempotent."""
+        """Accept nothing more, let answers end for a moment, cancel pins. Removes nothing. Idempotent."""
         pinner, self._pinner = self._pinner, None
         stopping = asyncio.create_task(asyncio.to_thread(pinner.stop, _STOP_PINS_S)) if pinner else None
         if self._runner is not None:

@@ -354,6 +354,22 @@ def test_other_columns_and_huge_row_groups_are_warned_of(tmp_path: Path) -> None
     assert "z.parquet has other columns than data/huge.parquet" in result.warnings
 
 
+def test_names_of_any_length_and_script_survive_in_packed_tars(tmp_path: Path) -> None:
+    names = [
+        "d" * 90 + "/" + "e" * 90,
+        "é" * 60 + "/ü",
+        "d/" * 100 + "f",
+        "q" * 101,
+        "p" * 156 + "/a",
+        "p" * 155 + "/a",
+    ]
+    source = write(tmp_path / "src", {f"{name}.ppm": name.encode() for name in names})
+    _, shards, files = read(source, put(source).root)
+    assert dict(tar_samples(shards, files)) == {name: {"ppm": name.encode()} for name in names}
+    with tarfile.open(fileobj=io.BytesIO(files[shards[0].path])) as tar:
+        assert {info.name for info in tar} == {f"{name}.ppm" for name in names}
+
+
 # -- golden roots: these bytes are ours alone, so nothing may change them
 
 
@@ -436,6 +452,19 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path: Path, bad: str) 
     assert "\n" not in caught.value.message
     files = tmp_path / "repo" / "files"
     assert not files.exists() or not list(files.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_files_and_folders_without_permission_are_named(tmp_path: Path) -> None:
+    source = texts(tmp_path / "src")
+    (source / "pkg1").chmod(0)
+    (source / "pkg0" / "mod_0.py").chmod(0)
+    try:
+        skipped = dict(put(source).skipped)
+    finally:
+        (source / "pkg1").chmod(0o755)
+    assert "denied" in skipped["pkg0/mod_0.py"]
+    assert "denied" in skipped["pkg1"]
 
 
 def test_a_repository_inside_its_source_is_refused(tmp_path: Path) -> None:

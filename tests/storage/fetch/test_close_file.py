@@ -17,13 +17,14 @@ class _Source:
     name, url, max_rate = "one", "http://one", None
 
     def __init__(self) -> None:
-        self.ended = threading.Event()
+        self.begun, self.ended = threading.Event(), threading.Event()
         self.go = threading.Event()
 
     def fetch_block(self, cid: CID, root: CID, transfer: Transfer) -> bytes:
         raise NotImplementedError
 
     def fetch_leaves(self, file: FileRef, first: int, last: int, transfer: Transfer, on_leaf: OnLeaf) -> None:
+        self.begun.set()
         self.go.wait(10)
         self.more = on_leaf(first, memoryview(DATA[:LEAF]))
         self.ended.set()
@@ -56,6 +57,7 @@ def test_nothing_is_written_after_a_file_is_closed(tmp_path: Path) -> None:
     with FetchEngine([source]) as engine:
         handle = engine.open_file(_ref(), sink)
         engine.want(handle, [0, 1], 1.0)
+        assert source.begun.wait(10)
         engine.close_file(handle)
         sink.closed = True
         source.go.set()
