@@ -28,7 +28,7 @@ from .readme import readme
 TOKEN_RUN = 131_072  # tokens of a run: 256 KiB of uint16. Divided by seq_len at read time, as the tokens are
 
 
-def order_hints(format_: ShardFormat, shards: Sequence[Shard], rows_per_group: int) -> OrderHints:
+def order_hints(format_: ShardFormat, shards: Sequence[Shard], rows_per_group: int, block_bytes: int) -> OrderHints:
     """The order's parameters: a run is about what one request fetches or one decode opens.
 
     Tar: samples of about 1 MiB; parquet: one row group; tokens: 131,072 tokens (readers that cut windows of `seq_len`
@@ -37,9 +37,9 @@ def order_hints(format_: ShardFormat, shards: Sequence[Shard], rows_per_group: i
     samples = sum(shard.samples for shard in shards)
     sample_bytes = max(1, sum(shard.bytes for shard in shards) // max(1, samples))
     if format_ == "tokens":
-        return suggest_hints(samples, TOKEN_RUN, sample_bytes)
+        return suggest_hints(samples, TOKEN_RUN, sample_bytes, block_bytes)
     run = max(1, MIB // sample_bytes) if format_ == "tar" else rows_per_group
-    return suggest_hints(samples, run, sample_bytes)
+    return suggest_hints(samples, run, sample_bytes, block_bytes)
 
 
 def make_head(
@@ -61,7 +61,7 @@ def make_head(
         shards=len(shards),
         bytes=sum(shard.bytes for shard in shards),
         leaf_size=options.leaf_size,
-        order=order_hints(format_, shards, rows_per_group),
+        order=order_hints(format_, shards, rows_per_group, options.shuffle_block),
         partitions=partitions_of(shards),
         pages=tuple(shard.first_sample for shard in shards[::PAGE_SHARDS]),
         tokens=TokenFormat(dtype=options.dtype) if options.dtype in TOKEN_BYTES and options.dtype else None,

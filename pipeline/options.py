@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..storage.errors import ConfigError
 from ..storage.limits import DEFAULT_LEAF_BYTES, KIB, MAX_LEAF_BYTES, MIB, MIN_LEAF_BYTES
+from ..storage.order_hints import BLOCK_BYTES
 
 Format = Literal["auto", "tar", "parquet", "tokens"]
 Dtype = Literal["uint16", "uint32"]
@@ -30,6 +31,7 @@ class PublishOptions:
     title: str = ""
     description: str = ""
     licence: str = ""
+    shuffle_block: int = BLOCK_BYTES
 
     def checked(self) -> PublishOptions:
         """These options, or a `ConfigError` that says which of them is wrong."""
@@ -52,6 +54,8 @@ class PublishOptions:
             raise ConfigError(
                 f"a shard size of {self.shard_size} bytes is not possible", hint="give --shard-size 16KiB to 16GiB"
             )
+        if self.shuffle_block < 1:
+            raise ConfigError(f"a shuffle block of {self.shuffle_block} bytes is not possible", hint="give 8MiB, say")
         if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
             raise ConfigError(f"{self.workers} workers are not possible", hint=f"give --workers 1 to {MAX_WORKERS}")
         if self.format == "tokens" and self.dtype is None:

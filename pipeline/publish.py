@@ -19,6 +19,7 @@ from ..storage.dag.build import Entry, build_tree
 from ..storage.errors import ConfigError
 from ..storage.limits import DEFAULT_LEAF_BYTES
 from ..storage.manifest import IndexFile, Shard, Writer
+from ..storage.order_hints import BLOCK_BYTES
 from .assemble import documents, make_head
 from .describe import MAX_COLUMNS
 from .detect import AS_IT_LIES, SHARD_FORMAT, Detected, detect
@@ -48,18 +49,23 @@ def publish(
     title: str = "",
     description: str = "",
     licence: str = "",
+    shuffle_block: int = BLOCK_BYTES,
     on_progress: OnProgress | None = None,
 ) -> PublishResult:
     """Publish the folder `src` under `name` in the repository `repo` (default: the user's own).
 
     `workers` changes the speed only. `shard_size` bounds the bytes of a packed shard: of a tar, or of the rows of a
-    parquet file before compression. Raises `ConfigError` for a source or an option that cannot be published,
-    `FileChangedError` when a file changes meanwhile, `StoreError` or `DiskFullError` when the repository cannot
-    take it; the name then points where it did. Not raised for single files that cannot be samples: these are named
-    in the result.
+    parquet file before compression. `shuffle_block`: bytes among which samples are shuffled one by one; a larger
+    one mixes better, and a reader needs more at hand.
+
+    Raises `ConfigError` for a source or an option that cannot be published, `FileChangedError` when a file changes
+    meanwhile, `StoreError` or `DiskFullError` when the repository cannot take it; the name then points where it
+    did. Not raised for single files that cannot be samples: these are named in the result.
     """
     started = time.monotonic()
-    options = PublishOptions(name, format, leaf_size, shard_size, workers, dtype, title, description, licence).checked()
+    options = PublishOptions(
+        name, format, leaf_size, shard_size, workers, dtype, title, description, licence, shuffle_block
+    ).checked()  # fmt: skip
     source = Path(src)
     folder = Path(repo) if repo is not None else repo_folder(os.environ)
     _check_apart(source, folder)

@@ -10,13 +10,13 @@ MAX_LANES = 64
 MIN_LANE_BLOCKS = 8
 
 
-def suggest_hints(samples: int, run: int, sample_bytes: int) -> OrderHints:
+def suggest_hints(samples: int, run: int, sample_bytes: int, block_bytes: int = BLOCK_BYTES) -> OrderHints:
     """Parameters for a dataset whose samples have about `sample_bytes` bytes.
 
-    A block holds about 8 MiB in 1 to 64 runs: what a reader keeps at hand while it takes samples from it.
+    A block holds about `block_bytes` in 1 to 64 runs: what a reader keeps at hand while it takes samples from it.
     Lanes are the largest power of two up to 64 that leaves each lane eight blocks; a small dataset has one.
     """
-    block = max(1, min(MAX_BLOCK_RUNS, BLOCK_BYTES // max(1, run * sample_bytes)))
+    block = max(1, min(MAX_BLOCK_RUNS, block_bytes // max(1, run * sample_bytes)))
     lanes = MAX_LANES
     while lanes > 1 and samples // lanes < MIN_LANE_BLOCKS * block * run:
         lanes //= 2

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,11 @@ from ..configs.sizes import format_size, parse_size
 from .options import AllowNet, AsJson, Deadline, From, Repo, RosterFile, repo_path
 from .output import emit
 from .reader import Uri, session_of
+
+if TYPE_CHECKING:
+    from ..storage.blocks.disk import DiskStore
+    from ..storage.cid import CID
+    from ..storage.session import Session
 
 car = typer.Typer(no_args_is_help=True, help="CAR files: whole DAGs as one stream.")
 
@@ -55,9 +61,6 @@ def export(
     from ..storage.blocks.car_file import export_car
     from ..storage.blocks.disk import DiskStore
     from ..storage.dag import walk
-    from ..storage.fetch.download import download
-    from ..storage.fetch.tree import RemoteTree
-    from ..storage.node.repo_target import RepoTarget
     from ..storage.uri import DatasetUri
 
     where = DatasetUri.parse(uri)
@@ -67,18 +70,29 @@ def export(
             target = walk.run(walk.resolve(where.root, path), lambda block: store.get(block).data)
             summary = export_car(store, target.cid, output)
     else:
-        with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".holdfast-export-") as folder:
-            with (
-                DiskStore(Path(folder)).open() as store,
-                session_of(uri, urls, roster, repo, deadline, allow_net) as session,
-            ):
-                found = walk.run(walk.resolve(where.root, path), session.tree.node)
-                tree = RemoteTree(session.engine, found.cid, store.nodes)
-                download(tree, RepoTarget(store))
-                summary = export_car(store, found.cid, output)
+        with (
+            tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".holdfast-export-") as folder,
+            DiskStore(Path(folder)).open() as store,
+            session_of(uri, urls, roster, repo, deadline, allow_net) as session,
+        ):
+            found = walk.run(walk.resolve(where.root, path), session.tree.node)
+            _fetch(session, found.cid, store)
+            summary = export_car(store, found.cid, output)
     document = {"root": str(summary.roots[0]), "blocks": summary.blocks, "bytes": summary.bytes, "path": str(output)}
     words = f"{output}: {summary.blocks} blocks, {format_size(summary.bytes)}, root {summary.roots[0]}"
     emit(document, as_json=as_json, words=words)
+
+
+def _fetch(session: Session, root: CID, store: DiskStore) -> None:
+    """A whole DAG into a store: leaves come as ranges of files, which a CAR has no place for."""
+    from ..storage.fetch.download import download
+    from ..storage.fetch.tree import RemoteTree
+    from ..storage.node.budget import Budget
+    from ..storage.node.repo_target import RepoTarget
+    from ..storage.node.room import Room
+
+    with closing(RepoTarget(Room(store, Budget(store, None)))) as target:
+        download(RemoteTree(session.engine, root, store.nodes), target)
 
 
 def import_(

@@ -16,10 +16,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Repo = Annotated[
     Path | None, typer.Option("--repo", help="The repository ($HOLDFAST_REPO, else the user data folder).")
 ]
-From = Annotated[list[str] | None, typer.Option("--from", metavar="URL", help="Read from this gateway, peer or mirror; again for more. No others are asked.")]  # fmt: skip
-RosterFile = Annotated[Path | None, typer.Option("--roster", metavar="FILE", help="Read from the providers of this roster.")]  # fmt: skip
-Deadline = Annotated[str | None, typer.Option(metavar="TIME", help="Give up after so long without progress on a leaf (30s).")]  # fmt: skip
-AllowNet = Annotated[list[str] | None, typer.Option("--allow-net", metavar="CIDR", help="Addresses that redirects and pin origins may name although they are not public.")]  # fmt: skip
+From = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from", metavar="URL", help="Read from this gateway, peer or mirror; again for more. No others are asked."
+    ),
+]
+RosterFile = Annotated[
+    Path | None, typer.Option("--roster", metavar="FILE", help="Read from the providers of this roster.")
+]
+Deadline = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Give up after so long without progress on a leaf (30s).")
+]
+AllowNet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-net", metavar="CIDR", help="Addresses that redirects and pin origins may name although not public."
+    ),
+]
 
 
 def repo_path(repo: Path | None) -> Path:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ..configs.errors import ConfigError
 from ..configs.sizes import format_size, parse_size
 from .options import AsJson, Repo, repo_path
 from .output import emit, progress
+
+if TYPE_CHECKING:
+    from ..pipeline.options import Dtype, Format
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +29,7 @@ def publish(
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that hash (all cores).")] = None,
     leaf_size: Annotated[str, typer.Option(help="16KiB to 1MiB. Small for random reads.")] = "1MiB",
     shard_size: Annotated[str, typer.Option(help="Of packed shards.")] = "64MiB",
+    shuffle_block: Annotated[str, typer.Option(help="Bytes among which samples are shuffled one by one.")] = "8MiB",
     title: str = "",
     description: str = "",
     licence: str = "",
@@ -35,20 +38,17 @@ def publish(
     """Hash a folder where it lies (or pack it), and keep its root in a repository."""
     from ..pipeline.publish import publish as run
 
-    if format not in ("auto", "tar", "parquet", "tokens"):
-        raise ConfigError(f"--format {format}: expected auto, tar, parquet or tokens")
-    if dtype not in (None, "uint16", "uint32"):
-        raise ConfigError(f"--dtype {dtype}: expected uint16 or uint32")
     with progress("publishing") as update:
         result = run(
             src,
             name=name,
             repo=repo_path(repo),
-            format=format,
-            dtype=dtype,
+            format=cast("Format", format),  # checked there
+            dtype=cast("Dtype | None", dtype),
             workers=workers,
             leaf_size=parse_size(leaf_size),
             shard_size=parse_size(shard_size),
+            shuffle_block=parse_size(shuffle_block),
             title=title,
             description=description,
             licence=licence,
@@ -70,8 +70,10 @@ def publish(
     }
     words = [
         f"{result.uri}",
-        f"  {result.samples} samples in {result.shards} shards, {format_size(result.bytes)}"
-        f" ({format_size(result.new_bytes)} new), {result.seconds:.1f} s",
+        (
+            f"  {result.samples} samples in {result.shards} shards, {format_size(result.bytes)}"
+            f" ({format_size(result.new_bytes)} new), {result.seconds:.1f} s"
+        ),
     ]
     words += [f"  warning: {warning}" for warning in result.warnings]
     if result.skipped_count:

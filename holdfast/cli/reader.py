@@ -102,10 +102,14 @@ def inspect(
     words = [f"ipfs://{session.uri.root}"]
     words += [f"  {key}: {head[key]}" for key in ("title", "description", "licence") if head[key]]
     words += [
-        f"  {head['samples']} {'tokens' if head['shard_format'] == 'tokens' else 'samples'} in {head['shards']}"
-        f" {head['shard_format']} shards, {format_size(head['bytes'])}, leaves of {format_size(head['leaf_size'])}",
-        f"  order v{head['order']['version']}: runs of {head['order']['run']}, blocks of {head['order']['block']} runs,"
-        f" {head['order']['lanes']} lanes",
+        (
+            f"  {head['samples']} {'tokens' if head['shard_format'] == 'tokens' else 'samples'} in {head['shards']}"
+            f" {head['shard_format']} shards, {format_size(head['bytes'])}, leaves of {format_size(head['leaf_size'])}"
+        ),
+        (
+            f"  order v{head['order']['version']}: runs of {head['order']['run']},"
+            f" blocks of {head['order']['block']} runs, {head['order']['lanes']} lanes"
+        ),
     ]
     words += [f"  column {name}: {kind}" for name, kind in head["columns"].items()]
     words += [f"  partition {part['name']}: {part['samples']}" for part in head["partitions"]]
@@ -194,6 +198,7 @@ def session_of(
     uri: str, urls: list[str] | None, roster: Path | None, repo: Path | None, deadline: str | None,
     allow_net: list[str] | None,
 ) -> Iterator[Any]:  # fmt: skip
+    """Sources, engine and tree for a URI, from what the user named on the command line."""
     from ..storage.session import Session, choose_sources
     from ..storage.uri import DatasetUri
 

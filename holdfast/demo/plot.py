@@ -9,10 +9,10 @@ from .meter import Meter
 
 def plot(runs: dict[str, Meter], path: Path) -> None:
     """One curve a run, in MB/s over windows of half a second."""
-    import matplotlib as mpl  # noqa: PLC0415 - a second to import, and only for this
+    import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(10, 4.5), layout="constrained")
     for label, meter in runs.items():

@@ -52,18 +52,22 @@ class LyingProxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with suppress(OSError), client, socket.create_connection(self._target, timeout=5) as server:
-            with selectors.DefaultSelector() as selector:
-                selector.register(client, selectors.EVENT_READ, server)
-                selector.register(server, selectors.EVENT_READ, client)
-                while not self._closing.is_set():
-                    for key, _ in selector.select(0.2):
-                        source, sink = key.fileobj, key.data
-                        assert isinstance(source, socket.socket)
-                        data = source.recv(_BUFFER)
-                        if not data:
-                            return
-                        sink.sendall(self._falsify(data) if source is server and self._lying.is_set() else data)
+        with (
+            suppress(OSError),
+            client,
+            socket.create_connection(self._target, timeout=5) as server,
+            selectors.DefaultSelector() as selector,
+        ):
+            selector.register(client, selectors.EVENT_READ, server)
+            selector.register(server, selectors.EVENT_READ, client)
+            while not self._closing.is_set():
+                for key, _ in selector.select(0.2):
+                    source, sink = key.fileobj, key.data
+                    assert isinstance(source, socket.socket)
+                    data = source.recv(_BUFFER)
+                    if not data:
+                        return
+                    sink.sendall(self._falsify(data) if source is server and self._lying.is_set() else data)
 
     @staticmethod
     def _falsify(data: bytes) -> bytes:

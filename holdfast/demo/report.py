@@ -33,8 +33,10 @@ class Outcome:
 
 
 def phases(outcome: Outcome) -> list[dict[str, Any]]:
-    """Per event: bytes per second before it, in the two seconds after it, and from then to the next event or the end."""
+    """Per event: bytes per second before it, in the two seconds after it, and until the next event or the end."""
     meter = outcome.meter
+    if not meter.marks:
+        return []
     ends = [mark.at_s for mark in meter.marks[1:]] + [meter.times_s[-1]]
     starts = [0.0] + [mark.at_s for mark in meter.marks[:-1]]
     fetched = [mark.bytes for mark in meter.marks[1:]] + [meter.bytes[-1]]
@@ -55,7 +57,7 @@ def phases(outcome: Outcome) -> list[dict[str, Any]]:
 def judge(
     calm: Outcome, rough: Outcome, steps: int, liar: str, returned: tuple[str, int], publisher_gone: bool
 ) -> list[Claim]:
-    """Every claim. `returned`: the peer that came back, and its bytes when it was killed."""
+    """Every claim of the demo. `returned`: the peer that came back, and its bytes when it was killed."""
     wrong = {peer.name: peer.wrong for peer in rough.peers}
     bytes_of = {peer.name: peer.bytes for peer in rough.peers}
     name, before = returned
@@ -63,7 +65,8 @@ def judge(
     return [
         Claim("the publisher was gone before training began", publisher_gone, "its process ended, its folder removed"),
         Claim(
-            "both runs saw the same samples in the same order", calm.run.digest == rough.run.digest and calm.run.digest != "",
+            "both runs saw the same samples in the same order",
+            calm.run.digest == rough.run.digest and calm.run.digest != "",
             f"{calm.run.digest[:16]}… and {rough.run.digest[:16]}…",
         ),
         Claim(
@@ -71,8 +74,11 @@ def judge(
             f"{len(calm.run.losses)} and {len(rough.run.losses)} of {steps}",
         ),
         *(
-            Claim(f"the loss went down ({label})", o.run.last_loss < o.run.first_loss, f"{o.run.first_loss:.3f} → {o.run.last_loss:.3f}")
-            for label, o in (("undisturbed", calm), ("disturbed", rough))
+            Claim(
+                f"the loss went down ({label})", run.last_loss < run.first_loss,
+                f"{run.first_loss:.3f} → {run.last_loss:.3f}",
+            )
+            for label, run in (("undisturbed", calm.run), ("disturbed", rough.run))
         ),
         Claim("bytes were still being fetched after each event", len(after) == 3 and min(after) > 0, f"{after} bytes"),
         Claim("wrong bytes were caught", wrong.get(liar, 0) > 0, f"{wrong.get(liar, 0)} answers of {liar}"),

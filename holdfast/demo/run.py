@@ -10,11 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..configs.errors import HoldfastError
+from ..configs.errors import ConfigError, HoldfastError
 from ..configs.roster import Provider, Roster, write_roster
 from ..configs.sizes import format_size
 from ..loaders.dataset import StreamingDataset
-from ..pipeline.publish import PublishResult, publish
+from ..pipeline.publish import publish
+from ..pipeline.result import PublishResult
 from ..storage.pins.pinning_service import PinningService
 from ..storage.pins.wait import Requested, wait
 from .corpus import corpus
@@ -25,12 +26,14 @@ from .plot import plot
 from .proxy import LyingProxy
 from .report import Outcome, judge, write_report
 from .screen import Screen, bar
-from .trainer import train
+from .trainer import BATCH, train
 
 LEAF_BYTES = 16 << 10
 SHARD_BYTES = 256 << 10
-PREFETCH_BYTES = 128 << 10
-PEER_RATE = "400KB/s"  # slow enough for bytes to be under way at every event, fast enough for three minutes
+SHUFFLE_BYTES = 64 << 10  # one row group: bytes are fetched all through the run, not all at its start
+PREFETCH_BYTES = 1 << 20
+RUN_S = 12  # what fetching the whole dataset takes at the rates that the peers are limited to
+MIN_SAMPLES = 400
 CACHE_BYTES = 256 << 20
 PIN_DEADLINE_S = 60.0
 LABELS = {"alice": ("Alice GmbH", "DE"), "bob": ("Bob SA", "CH"), "carol": ("Carol Pte", "SG")}
@@ -50,7 +53,9 @@ def run_demo(path: Path | None, output: Path, steps: int) -> int:
         proxy = LyingProxy(peers["bob"].url)
         bob_url = proxy.start()
         cleanup.callback(proxy.stop)
-        roster = _roster(work, peers, bob_url)
+        roster = _roster(work, peers, bob_url, published.bytes // RUN_S // len(peers))
+        # within one epoch: the next would find everything in the cache
+        steps = min(steps, published.samples * 9 // 10 // BATCH)
         calm = _train(published, roster, work / "cache-calm", steps, "undisturbed", [], screen)
         bytes_at_kill: list[int] = []
         planned = events(steps, peers["alice"], proxy, peers["carol"])
@@ -78,8 +83,11 @@ def _keep(
         source = corpus(path, work / "corpus")
         published = publish(
             source, name="demo", repo=folder / "repo", leaf_size=LEAF_BYTES, shard_size=SHARD_BYTES,
+            shuffle_block=SHUFFLE_BYTES,
             on_progress=lambda done: update(done.done_bytes, done.total_bytes),
         )  # fmt: skip
+    if published.samples < MIN_SAMPLES:
+        raise ConfigError(f"{source} has {published.samples} samples", hint=f"the demo needs {MIN_SAMPLES} or more")
     screen.say(
         f"published {source}: {published.samples} samples, {published.shards} shards, {format_size(published.bytes)};"
         f" {published.skipped_count} files are no text (named in the report of `holdfast publish`)"
@@ -100,7 +108,7 @@ def _keep(
         done: dict[str, int] = {}
 
         def seen(item: Requested) -> None:
-            done[item.target.name] = (item.pin.progress or (0, 0))[0]
+            done[item.target.name] = (item.pin.progress() or (0, 0))[0]
             update(sum(done.values()), 3 * published.bytes)
 
         for item in wait(asked, PIN_DEADLINE_S, seen):
@@ -115,10 +123,10 @@ def _keep(
     return published, peers, ended and not folder.exists()
 
 
-def _roster(work: Path, peers: dict[str, PeerProcess], bob_url: str) -> Path:
+def _roster(work: Path, peers: dict[str, PeerProcess], bob_url: str, rate: int) -> Path:
     providers = [
         Provider(
-            name=name, kind="peer", url=bob_url if name == "bob" else peer.url, max_rate=PEER_RATE,
+            name=name, kind="peer", url=bob_url if name == "bob" else peer.url, max_rate=rate,
             operator=LABELS[name][0], jurisdiction=LABELS[name][1],
         )
         for name, peer in peers.items()
@@ -139,7 +147,7 @@ def _train(
     with bar(screen, f"training, {label}", steps) as advance, Meter(dataset) as meter:
         disturber = Disturber(planned, meter)
 
-        def on_step(step: int, run: object) -> None:
+        def on_step(step: int) -> None:
             before = len(planned)
             disturber.at(step)
             if bytes_at_kill is not None and not bytes_at_kill and len(planned) < before:

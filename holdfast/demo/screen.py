@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 
 from ..configs.sizes import format_size
-from ..pipeline.publish import PublishResult
+from ..pipeline.result import PublishResult
 from .report import Claim, Outcome, phases
 
 Update = Callable[[int, int], None]
@@ -46,7 +46,8 @@ class Screen:
         self.console.print(_event_table(rough))
         for label, outcome in outcomes.items():
             self.say(
-                f"{label}: digest of all batches {outcome.run.digest}, longest stall {outcome.run.longest_stall_ms:.0f} ms"
+                f"{label}: digest of all batches {outcome.run.digest},"
+                f" longest stall {outcome.run.longest_stall_ms:.0f} ms"
             )
         for claim in claims:
             self.say(f"{'held ' if claim.held else 'BROKE'}  {claim.what}: {claim.detail}")

@@ -56,8 +56,8 @@ class Run:
         return sum(part) / len(part)
 
 
-def train(dataset: StreamingDataset, steps: int, on_step: Callable[[int, Run], None]) -> Run:
-    """Train for `steps` batches of 8; `on_step(step, run)` is called before each."""
+def train(dataset: StreamingDataset, steps: int, on_step: Callable[[int], None]) -> Run:
+    """Train for `steps` batches of 8; `on_step(step)` is called before each."""
     torch.manual_seed(0)
     model = ByteModel()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -65,7 +65,7 @@ def train(dataset: StreamingDataset, steps: int, on_step: Callable[[int, Run], N
     batches = _batches(dataset)
     begun = time.monotonic()
     for step in range(steps):
-        on_step(step, run)
+        on_step(step)
         waited = time.monotonic()
         batch = next(batches)
         if step:  # the first batch opens the dataset: a start, not a stall

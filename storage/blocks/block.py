@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..cid import CID
+from ..cid import CID, IDENTITY
 from ..errors import FormatError
 from ..limits import MAX_BLOCK_BYTES
 
@@ -28,3 +28,8 @@ class Block:
     def encode(cls, codec: int, data: bytes) -> Block:
         """Name bytes that we made ourselves."""
         return cls(CID.of(codec, data), data)
+
+
+def inline(cid: CID) -> Block | None:
+    """The block that an identity CID carries in itself: every store has it, none keeps it. None for other CIDs."""
+    return Block.verify(cid, cid.digest) if cid.hash_code == IDENTITY else None

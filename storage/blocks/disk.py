@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..cid import CID, IDENTITY, SHA2_256_PREFIX
+from ..cid import CID, SHA2_256_PREFIX
 from ..dag.layout import FileLayout
-from ..errors import BlockMissingError, ConfigError, FileChangedError, StoreError
+from ..errors import BlockMissingError, ConfigError, FileChangedError, HashMismatchError, StoreError
 from ..limits import MAX_BLOCK_BYTES
 from .atomic import write_atomic
 from .block import Block
@@ -115,10 +115,12 @@ class DiskStore:
 
     def get(self, cid: CID) -> Block:
         """See `BlockStore.get`."""
-        if cid.multihash[:1] == bytes([IDENTITY]):
-            return Block.verify(cid, cid.digest)
+        rotten: HashMismatchError | None = None
         if self.nodes.has(cid):
-            return self.nodes.get(cid)
+            try:
+                return self.nodes.get(cid)
+            except HashMismatchError as error:  # a file may hold it too
+                rotten = error
         changed: Path | None = None
         for row, offset, length in self._locations(cid):
             try:
@@ -133,11 +135,11 @@ class DiskStore:
                 f"{changed} is no longer the file that was published: block {cid.short()} is not served from it",
                 hint=f"restore {changed}, or publish its folder again",
             )
-        raise BlockMissingError(f"block {cid.short()} is not in {self.folder}")
+        raise rotten or BlockMissingError(f"block {cid.short()} is not in {self.folder}")
 
     def has(self, cid: CID) -> bool:
         """See `BlockStore.has`."""
-        return cid.multihash[:1] == bytes([IDENTITY]) or self.nodes.has(cid) or any(True for _ in self._locations(cid))
+        return self.nodes.has(cid) or any(True for _ in self._locations(cid))
 
     def put(self, cid: CID, data: bytes) -> Block:
         """See `BlockStore.put`."""

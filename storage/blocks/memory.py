@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..cid import CID, RAW
 from ..errors import BlockMissingError
-from .block import Block
+from .block import Block, inline
 
 
 class MemoryStore:
@@ -17,6 +17,8 @@ class MemoryStore:
 
     def get(self, cid: CID) -> Block:
         """See `BlockStore.get`."""
+        if own := inline(cid):
+            return own
         data = self._blocks.get(cid.multihash)
         if data is None:
             raise BlockMissingError(f"block {cid.short()} is not here")
@@ -24,12 +26,13 @@ class MemoryStore:
 
     def has(self, cid: CID) -> bool:
         """See `BlockStore.has`."""
-        return cid.multihash in self._blocks
+        return cid.multihash in self._blocks or inline(cid) is not None
 
     def put(self, cid: CID, data: bytes) -> Block:
         """See `BlockStore.put`."""
         block = Block.verify(cid, data)
-        self._blocks[cid.multihash] = data
+        if not inline(cid):
+            self._blocks[cid.multihash] = data
         return block
 
     def cids(self) -> Iterator[CID]:

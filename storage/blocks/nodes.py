@@ -12,7 +12,7 @@ from pathlib import Path
 from ..cid import CID, RAW
 from ..errors import BlockMissingError
 from .atomic import write_atomic
-from .block import Block
+from .block import Block, inline
 from .verified_file import disk_error
 
 
@@ -28,6 +28,8 @@ class NodeStore:
 
     def get(self, cid: CID) -> Block:
         """See `BlockStore.get`."""
+        if own := inline(cid):
+            return own
         path = self._path(cid)
         try:
             data = path.read_bytes()
@@ -39,13 +41,13 @@ class NodeStore:
 
     def has(self, cid: CID) -> bool:
         """See `BlockStore.has`."""
-        return self._path(cid).exists()
+        return self._path(cid).exists() or inline(cid) is not None
 
     def put(self, cid: CID, data: bytes) -> Block:
         """See `BlockStore.put`. Not synced one by one: the name commits to the content, `get` hashes."""
         block = Block.verify(cid, data)
         path = self._path(cid)
-        if not _holds(path, data):  # absent, or rotten: a name outlives its unsynced content in a power cut
+        if not inline(cid) and not _holds(path, data):  # absent, or rotten: a name outlives its unsynced content in a power cut
             write_atomic(path, data, durable=False)
         return block
 

@@ -15,7 +15,10 @@ from .block import Block
 
 
 class BlockStore(Protocol):
-    """Where verified blocks live. Keyed by multihash: the codec of the CID asked for does not matter."""
+    """Where verified blocks live. Keyed by multihash: the codec of the CID asked for does not matter.
+
+    A block with an identity CID is in every store, and kept in none.
+    """
 
     def get(self, cid: CID) -> Block:
         """The block, hashed now. Raises `BlockMissingError`, or `FileChangedError` if only a changed file has it."""

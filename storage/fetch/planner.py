@@ -7,7 +7,7 @@ What it holds:
 
 Rules, in the order in which `next` applies them:
 1. The most urgent want goes to the ready source that would finish it first. A source that is demoted is asked only
-   when no other one may have the leaf; one that sent this very leaf wrong is never asked for it again.
+   when every other one is down or has not got the leaf; one that sent this very leaf wrong is never asked for it again.
 2. A source much slower than one that is merely busy takes the *least* urgent want instead.
 3. With nothing queued, an idle source helps: it steals the second half of a slow run, or repeats a stalled one
    (hedging; at most `hedge_share` of all bytes unless the other one is silent).
@@ -169,7 +169,10 @@ class Planner:
 
     def _assign(self, want: Want, ready: list[Score], now: float) -> Start | None:
         holders = [score for score in self.scores.values() if self._may_have(want, score, now)]
-        holders = [score for score in holders if not score.demoted] or holders
+        # the last resort: only demoted sources may have it, or the others are all down
+        holders = [
+            score for score in holders if not score.demoted and (not score.failures or score in ready)
+        ] or holders
         candidates = [score for score in ready if score in holders]
         if not candidates:
             return None

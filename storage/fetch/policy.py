@@ -21,6 +21,6 @@ class FetchPolicy:
     hedge_share: float = 0.05  # extra bytes, as a share of all
     hedge_slack_bytes: int = 2 * MIB
     backoff_s: float = 0.25  # after the first failure; doubles
-    max_backoff_s: float = 8.0
+    max_backoff_s: float = 2.0  # a source that came back should not be waited for: one request in two seconds is cheap
     missing_s: float = 10.0  # how long a 404 is believed
     transfer: TransferLimits = field(default_factory=TransferLimits)

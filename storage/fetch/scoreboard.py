@@ -65,7 +65,9 @@ class Score:
         return self.latency_s + (self.in_flight_bytes + run_bytes) / self.rate
 
     def run_bytes(self, policy: FetchPolicy) -> int:
-        """The longest run to ask for now."""
+        """The longest run to ask for now. Of a source that lied, a leaf at a time."""
+        if self.demoted:
+            return 1
         rate = min(self.rate, self.max_rate * 0.5) if self.max_rate else self.rate
         return int(min(policy.run_bytes, max(rate * policy.run_aim_s, 1)))
 
@@ -104,7 +106,7 @@ class Score:
         if isinstance(error, (WrongBytesError, OversizeError)):
             self.wrong += 1
             self.demoted = True
-        elif error.retryable:
+        if error.retryable:
             self.failures += 1
             self.window = max(self.window // 2, 1)
             pause = min(policy.backoff_s * 2 ** min(self.failures - 1, 10), policy.max_backoff_s)

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks.run`. Not part of the package."""
