@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..configs.settings import Settings, cache_folder
 from ..storage.errors import ConfigError
-from ..storage.fetch.policy import FetchPolicy
 from ..storage.fetch.scoreboard import SourceStats
 from ..storage.manifest import Head
-from ..storage.session import SourcesArgument, choose_sources
+from ..storage.session import SourcesArgument, choose_sources, user_policy
+from ..storage.sources.netguard import NetGuard
 from ..storage.uri import DatasetUri
 from .decode import Decode, make_decoder
 from .errors import SampleError
@@ -50,6 +49,7 @@ class StreamingDataset(IterableDataset[Any]):
         prefetch_bytes: how far ahead of the consumer bytes are asked for, per worker.
         deadline_s: seconds without progress on a leaf before `UnavailableError`.
         reverify: hash warm cache files again, stamps or not.
+        allow_net: ranges (CIDR) that redirects may lead to although they are not public.
 
     Raises:
         ConfigError: wrong input, at once.
@@ -75,11 +75,12 @@ class StreamingDataset(IterableDataset[Any]):
         prefetch_bytes: int = 64 << 20,
         deadline_s: float | None = None,
         reverify: bool = False,
+        allow_net: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.uri = DatasetUri.parse(uri)
-        self._sources = sources
-        choose_sources(sources)  # a bad roster is the user's mistake: said here, not in a worker
+        self._sources, self._guard = sources, NetGuard.parse(allow_net)
+        choose_sources(sources, redirects=self._guard)  # a bad roster is the user's mistake: said here, not in a worker
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
         self.partition, self.seq_len, self.prefetch_bytes = partition, seq_len, prefetch_bytes
         self.rank, self.world_size = _rank(rank, world_size)
@@ -88,13 +89,7 @@ class StreamingDataset(IterableDataset[Any]):
         budget = settings.cache.max_bytes if cache_bytes is None else cache_bytes
         self._cache = CacheOptions(folder, budget, secrets.randbits(63), reverify)
         self._decoder: Callable[[Sample], Any] | None = make_decoder(decode)
-        deadline = settings.fetch.deadline if deadline_s is None else deadline_s
-        self._policy = replace(
-            FetchPolicy(),
-            threads=settings.fetch.threads,
-            run_bytes=settings.fetch.run_bytes,
-            progress_deadline_s=deadline,
-        )
+        self._policy = user_policy(deadline_s)
         # in shared memory: workers that live on between epochs see the change
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self._runtime: Runtime | None = None
@@ -157,7 +152,9 @@ class StreamingDataset(IterableDataset[Any]):
     def _open(self) -> Runtime:
         if self._runtime is None or self._runtime.pid != os.getpid():
             # after a fork the parent's threads and sockets are not ours: leave them, make our own
-            self._runtime = Runtime(self.uri.root, choose_sources(self._sources), self._cache, self._policy).open()
+            self._runtime = Runtime(
+                self.uri.root, choose_sources(self._sources, redirects=self._guard), self._cache, self._policy
+            ).open()
         return self._runtime
 
     def _view(self) -> View:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from .blocks.store import BlockStore
@@ -14,10 +14,9 @@ from .dataset import Dataset
 from .errors import ConfigError
 from .fetch.download import Progress, download
 from .fetch.mirror_folder import MirrorFolder
-from .fetch.policy import FetchPolicy
 from .fetch.scoreboard import SourceStats
 from .fetch.tree import RemoteTree, TreeFile
-from .session import Session, SourcesArgument, choose_sources
+from .session import Session, SourcesArgument, choose_sources, user_policy
 from .sources.netguard import NetGuard
 from .uri import DatasetUri
 
@@ -54,9 +53,7 @@ def get(
     """
     where = DatasetUri.parse(uri)
     chosen = choose_sources(sources, store=store, redirects=redirects)
-    policy = FetchPolicy()
-    if deadline_s is not None:
-        policy = replace(policy, progress_deadline_s=deadline_s)
+    policy = user_policy(deadline_s)
     folder = MirrorFolder(Path(dest)).open_folder()
     started = time.monotonic()
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..configs.roster import Roster
-from ..configs.settings import cache_folder, default_roster
+from ..configs.settings import Settings, cache_folder, default_roster
 from .blocks.memory import MemoryStore
 from .blocks.store import BlockStore
 from .errors import ConfigError
@@ -43,6 +43,16 @@ def choose_sources(
             )
         given = roster
     return sources + sources_of(given, env=os.environ, redirects=redirects)
+
+
+def user_policy(deadline_s: float | None = None) -> FetchPolicy:
+    """The fetch policy of the user's settings; `deadline_s` (seconds without progress on a leaf) goes before theirs."""
+    settings = Settings.load(os.environ).fetch
+    return FetchPolicy(
+        threads=settings.threads,
+        run_bytes=settings.run_bytes,
+        progress_deadline_s=settings.deadline if deadline_s is None else deadline_s,
+    )
 
 
 class Session:

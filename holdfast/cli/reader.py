@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..configs.errors import ConfigError
 from ..configs.sizes import format_size
-from ..storage.fetch.policy import FetchPolicy
-from ..storage.fetch.scoreboard import SourceStats
 from .options import AllowNet, AsJson, Deadline, From, Repo, RosterFile, deadline_s, sources
 from .output import emit, progress
+
+if TYPE_CHECKING:
+    from ..storage.fetch.scoreboard import SourceStats
 
 Uri = Annotated[str, typer.Argument(help="ipfs://CID[/path], or a bare CID.")]
 
@@ -199,13 +199,11 @@ def session_of(
     allow_net: list[str] | None,
 ) -> Iterator[Any]:  # fmt: skip
     """Sources, engine and tree for a URI, from what the user named on the command line."""
-    from ..storage.session import Session, choose_sources
+    from ..storage.session import Session, choose_sources, user_policy
     from ..storage.uri import DatasetUri
 
     where = DatasetUri.parse(uri)
-    policy = FetchPolicy()
-    if (seconds := deadline_s(deadline)) is not None:
-        policy = replace(policy, progress_deadline_s=seconds)
+    policy = user_policy(deadline_s(deadline))
     with _store(repo) as store:
         chosen = choose_sources(sources(urls, roster), store=store, redirects=_guard(allow_net))
         with Session(where, chosen, policy=policy) as session:

@@ -47,7 +47,9 @@ class NodeStore:
         """See `BlockStore.put`. Not synced one by one: the name commits to the content, `get` hashes."""
         block = Block.verify(cid, data)
         path = self._path(cid)
-        if not inline(cid) and not _holds(path, data):  # absent, or rotten: a name outlives its unsynced content in a power cut
+        if not inline(cid) and not _holds(
+            path, data
+        ):  # absent, or rotten: a name outlives its unsynced content in a power cut
             write_atomic(path, data, durable=False)
         return block
 

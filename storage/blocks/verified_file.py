@@ -68,7 +68,10 @@ class VerifiedFile:
         if fresh:
             os.ftruncate(self._marks_fd, 0)
             os.ftruncate(self._marks_fd, length)
-        if os.fstat(self._fd).st_size != layout.size:
+        # a hole in a mapped file is a SIGBUS when the disk is full
+        os.posix_fallocate(self._marks_fd, 0, length)
+        resized = os.fstat(self._fd).st_size != layout.size
+        if resized:
             os.ftruncate(self._fd, layout.size)
         marks = self._marks = mmap.mmap(self._marks_fd, length)
         magic, owner, size, leaf_size, *stamp = _HEADER.unpack_from(marks)
@@ -76,7 +79,7 @@ class VerifiedFile:
         if fresh:
             marks[_HEADER.size :] = bytes(layout.leaves)
             stamp = [0, 0, 0, 0]
-        elif owner != lineage:
+        elif owner != lineage or resized:  # a file of another size lost its bytes, whoever marked them
             now = Stamp.of(self._fd)
             sealed = stamp == [now.size, now.mtime_ns, now.ctime_ns, now.inode]
             if not sealed or distrust:
