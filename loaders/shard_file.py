@@ -87,6 +87,7 @@ class ShardFile:
             self.seal()
             self._closed = True
             self._engine.close_file(self._handle)
+            self._release(list(self._mine))  # a worker forked meanwhile would keep the claims of a closed descriptor
             self._lease.close()
 
     def __del__(self) -> None:

@@ -8,7 +8,7 @@ from .meter import Meter
 
 
 def plot(runs: dict[str, Meter], path: Path) -> None:
-    """One curve a run, in MB/s over windows of half a second."""
+    """One curve a run, in MB/s over windows of one second."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -16,7 +16,7 @@ def plot(runs: dict[str, Meter], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(10, 4.5), layout="constrained")
     for label, meter in runs.items():
-        rates = [meter.rate(at - 0.25, at + 0.25) / 1e6 for at in meter.times_s]
+        rates = [meter.rate(at - 0.5, at + 0.5) / 1e6 for at in meter.times_s]
         axes.plot(meter.times_s, rates, label=label, linewidth=1.4)
         for mark in meter.marks:
             axes.axvline(mark.at_s, color="tab:red", linestyle="--", linewidth=0.9)

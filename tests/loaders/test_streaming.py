@@ -19,7 +19,8 @@ import torch
 import webdataset
 from PIL import Image
 
-from holdfast import StreamingDataset
+from holdfast import Provider, Roster, StreamingDataset
+from holdfast.configs.roster import write_roster
 from holdfast.storage.errors import ConfigError, UnavailableError
 from support.mirror_server import MirrorServer, Reply
 from support.samples import collect
@@ -98,7 +99,7 @@ def test_ranks_partition_an_epoch(text: Any, serve: Serve, tmp_path: Path) -> No
         [s["__index__"] for s in collect(StreamingDataset(published.uri, sources=[url], cache=tmp_path, rank=r, world_size=3))]
         for r in range(3)
     ]  # fmt: skip
-    assert sorted(sum(parts, [])) == list(range(300))
+    assert sorted(index for part in parts for index in part) == list(range(300))
     whole = [s["__index__"] for s in collect(StreamingDataset(published.uri, sources=[url], cache=tmp_path))]
     assert [whole[r::3] for r in range(3)] == parts
 
@@ -307,3 +308,41 @@ def test_len_is_the_ranks_share(text: Any, serve: Serve, tmp_path: Path) -> None
     assert sum(lengths) == 300
     assert max(lengths) - min(lengths) <= 1
     assert io.BytesIO()
+
+
+def test_workers_forked_after_an_unfinished_pass_do_not_wait_for_its_claims(
+    text: Any, serve: Serve, tmp_path: Path
+) -> None:
+    _, published = text
+    slow = lambda path, reply: setattr(reply, "pause_s", 0.3) if path.startswith("data/") else None  # noqa: E731
+    server = serve(published.folder, slow)
+    dataset = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path, batch_size=4)
+    next(iter(dataset))  # leaves are asked for, and claimed, that nobody waits for
+    loader = torch.utils.data.DataLoader(dataset, batch_size=4, num_workers=2, collate_fn=list)
+    batches = iter(loader)  # the fork
+    server.script = None
+    dataset.close()
+    found = [sample["__index__"] for batch in batches for sample in batch]
+    assert sorted(found) == list(range(300))
+
+
+def test_sources_may_be_urls_a_roster_its_path_or_the_default_one(
+    text: Any, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, published = text
+    path = tmp_path / "roster.toml"
+    (tmp_path / "token").write_text("s3cret\n")
+    server = serve(published.folder)
+    providers = [Provider(name="m", kind="mirror", url=server.url, token_file=tmp_path / "token")]
+    path.write_text(write_roster(providers))
+    orders = []
+    for number, sources in enumerate([server.url, [server.url], path, Roster.load(path), None]):
+        if sources is None:
+            monkeypatch.setenv("HOLDFAST_ROSTER", str(path))
+        dataset = StreamingDataset(published.uri, sources=sources, cache=tmp_path / str(number))
+        orders.append([sample["__index__"] for sample in collect(dataset)])
+    assert all(order == orders[0] for order in orders)
+    assert server.headers_seen[-1]["Authorization"] == "Bearer s3cret"
+    monkeypatch.delenv("HOLDFAST_ROSTER")
+    with pytest.raises(ConfigError, match="no source is named"):
+        StreamingDataset(published.uri, cache=tmp_path)

@@ -210,3 +210,21 @@ def test_forgetting_an_object_drops_its_wants(count: int) -> None:
     swarm.planner.forget(1)
     assert not swarm.planner.wants
     assert swarm.planner.next(0.0) is None
+
+
+def test_a_source_that_lied_once_helps_when_the_others_are_down() -> None:
+    liar = Peer("liar", wrong=lambda _, leaf: leaf == 0)
+    swarm = Swarm([liar, Peer("honest", dead=lambda now: now > 0.3)])
+    swarm.want(1, range(4))
+    swarm.run(limit_s=0.3)
+    swarm.want(1, range(4, 60))
+    swarm.run(limit_s=60)
+    assert not [key for key in swarm.planner.failed if key[1] != 0]
+    assert len(swarm.done_at) >= 59
+
+
+def test_a_liar_on_every_leaf_is_asked_ever_more_seldom() -> None:
+    swarm = Swarm([Peer("liar", wrong=lambda *_: True), Peer("down", dead=lambda _: True)])
+    swarm.want(1, range(100))
+    swarm.run(limit_s=20)
+    assert len([1 for _, name, *_ in swarm.log if name == "liar"]) < 40
