@@ -95,12 +95,10 @@ def test_workers_of_every_start_method_fill_one_cache(text: Any, serve: Serve, t
 def test_ranks_partition_an_epoch(text: Any, serve: Serve, tmp_path: Path) -> None:
     _, published = text
     url = serve(published.folder).url
-    parts = [
-        [s["__index__"] for s in collect(StreamingDataset(published.uri, sources=[url], cache=tmp_path, rank=r, world_size=3))]
-        for r in range(3)
-    ]  # fmt: skip
+    make = lambda **ranks: StreamingDataset(published.uri, sources=[url], cache=tmp_path, **ranks)  # noqa: E731
+    parts = [[sample["__index__"] for sample in collect(make(rank=rank, world_size=3))] for rank in range(3)]
     assert sorted(index for part in parts for index in part) == list(range(300))
-    whole = [s["__index__"] for s in collect(StreamingDataset(published.uri, sources=[url], cache=tmp_path))]
+    whole = [sample["__index__"] for sample in collect(make())]
     assert [whole[r::3] for r in range(3)] == parts
 
 
