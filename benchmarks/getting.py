@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def _curl(url: str, names: list[str], work: Path, then: Callable[[list[Path]], N
     def run(series: Series) -> None:
         folder = work / "curl"
         folder.mkdir()
+        os.sync()  # nobody pays for what the run before left to be written
         paths = [folder / name for name in names]
 
         def fetch() -> None:
@@ -79,6 +81,7 @@ def _fetch_all(urls: list[str], paths: list[Path]) -> None:
 def _holdfast(uri: str, work: Path, *urls: str) -> Run:
     def run(series: Series) -> None:
         folder = work / "got"
+        os.sync()
         timed(series, lambda: _get(uri, folder, *urls))
         shutil.rmtree(folder)
 

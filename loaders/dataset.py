@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,16 +146,16 @@ class StreamingDataset(IterableDataset[Any]):
 
     def close(self) -> None:
         """End this process's threads and connections. The next iteration opens them again."""
-        if self._runtime is not None and self._runtime.pid == os.getpid():
+        if self._runtime is not None:
             self._runtime.close()
         self._runtime = self._seen = None
 
     def _open(self) -> Runtime:
         if self._runtime is None or self._runtime.pid != os.getpid():
             # after a fork the parent's threads and sockets are not ours: leave them, make our own
-            self._runtime = Runtime(
-                self.uri.root, choose_sources(self._sources, redirects=self._guard), self._cache, self._policy
-            ).open()
+            sources = choose_sources(self._sources, redirects=self._guard)
+            self._runtime = Runtime(self.uri.root, sources, self._cache, self._policy).open()
+            weakref.finalize(self, self._runtime.close)  # a dataset that is dropped ends its threads
         return self._runtime
 
     def _view(self) -> View:

@@ -98,7 +98,9 @@ class Runtime:
             file.seal()
 
     def close(self) -> None:
-        """Close files and the engine. Idempotent."""
+        """Close files and the engine. Idempotent; nothing in a process that was forked from ours."""
+        if self.pid != os.getpid():
+            return
         self.engine.close()
         for file in list(self._files):
             file.close()

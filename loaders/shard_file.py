@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from ..storage.errors import UnavailableError
@@ -25,6 +26,7 @@ class ShardFile:
         self._handle = engine.open_file(ref, self._file)
         self._mine: set[int] = set()
         self._closed = False
+        self._pid = os.getpid()
 
     def prefetch(self, start: int, end: int, urgency: float) -> int:
         """Ask for the bytes [start, end) without waiting; returns how many bytes had to be asked for."""
@@ -83,7 +85,8 @@ class ShardFile:
 
     def close(self) -> None:
         """Forget the file: what is still wanted of it is dropped. Idempotent."""
-        if not self._closed:
+        # a forked child drops its copy: the engine's lock may have been held when it was forked
+        if not self._closed and self._pid == os.getpid():
             self.seal()
             self._closed = True
             self._engine.close_file(self._handle)

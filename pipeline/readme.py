@@ -21,8 +21,8 @@ def readme(head: Head) -> bytes:
         lines.append(f"* licence: {head.licence}")
     lines += [
         "",
-        "Published with [holdfast](https://github.com/holdfast-data/holdfast): `dataset.json` describes the dataset,",
-        "`manifest/` lists its shards with their CIDs. The files are plain; the CID of this folder names exactly them.",
+        "Published with holdfast: `dataset.json` describes the dataset, `manifest/` lists its shards with their CIDs.",
+        "The files are plain; the CID of this folder names exactly them.",
         "",
     ]
     return "\n".join(lines).encode()

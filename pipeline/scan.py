@@ -28,6 +28,10 @@ def scan(source: Path, skipped: Skipped) -> list[SourceFile]:
             _scan_folder(source, folders.pop(), folders, found, skipped)
     except OSError as error:
         raise ConfigError(f"{source} cannot be read: {error.strerror}", hint="check its permissions") from error
+    if not found:
+        named = skipped.named()
+        hint = f"{skipped.count} left out; the first, {named[0][0]!r}: {named[0][1]}" if named else "put shards into it"
+        raise ConfigError(f"{source} holds no file that can be published", hint=hint)
     return sorted(found, key=lambda file: file.name.encode())
 
 

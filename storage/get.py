@@ -54,16 +54,17 @@ def get(
     where = DatasetUri.parse(uri)
     chosen = choose_sources(sources, store=store, redirects=redirects)
     policy = user_policy(deadline_s)
-    folder = MirrorFolder(Path(dest)).open_folder()
+    folder = MirrorFolder(Path(dest), where.path).open_folder()
     started = time.monotonic()
     try:
         with Session(where, chosen, policy=policy) as session:
             tree = session.tree
             select = _selection(Dataset(tree), partition)
             if where.path:
-                below = walk.run(walk.resolve(where.root, where.path.split("/")), tree.node)
-                tree = RemoteTree(session.engine, below.cid, tree.nodes)
+                walk.run(walk.resolve(where.root, where.path.split("/")), tree.node)  # with words for what is not there
+                tree = RemoteTree(session.engine, where.root, tree.nodes, tree.find(where.path))
             progress = download(tree, folder, select=select, on_progress=on_progress)
+            folder.sync()
             stats = session.engine.stats()
             useful = session.engine.useful_bytes
     finally:

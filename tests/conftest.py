@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,21 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(saved)
+
+
+def _engines() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith(("holdfast-fetch", "holdfast-tick"))}
+
+
+@pytest.fixture(autouse=True)
+def _no_engine_left() -> Iterator[None]:
+    """An engine that a test leaves running disturbs the next one, and would leak in a user's program too."""
+    before = _engines()
+    yield
+    if _engines() - before:
+        gc.collect()  # a traceback may hold the dataset in a cycle
+        left = [thread.name for thread in _engines() - before]
+        assert not left, f"still running: {left}"
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 _BLOCK = re.compile(r"^<!-- (run|serve|save: (\S+)) -->\n```(?:sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PORT = re.compile(r"\b43\d\d\b")
+_PATH = re.compile(r"`((?:benchmarks|configs|docs|holdfast/(?:cli|demo)|loaders|pipeline|storage|tests)/[\w./-]*)`")
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 # What is marked `serve` runs in the background; the next block starts when it has said where it listens.
@@ -88,6 +89,8 @@ def test_the_example_is_as_short_as_promised() -> None:
 @pytest.mark.parametrize(
     "document", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")), ids=lambda p: p.name
 )
-def test_links_lead_somewhere(document: Path) -> None:
-    missing = [target for target in _LINK.findall(document.read_text()) if not (document.parent / target).exists()]
+def test_links_and_paths_lead_somewhere(document: Path) -> None:
+    text = document.read_text()
+    missing = [target for target in _LINK.findall(text) if not (document.parent / target).exists()]
+    missing += [path for path in _PATH.findall(text) if not (ROOT / path).exists()]
     assert not missing

@@ -58,15 +58,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer's own answer to Ctrl-C, without a word
+            raise KeyboardInterrupt
     except HoldfastError as error:
         fail(error, as_json=as_json)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         fail(HoldfastError("interrupted"), as_json=as_json)
         code = INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback on the screen
         if hasattr(error, "format_message"):  # typer's usage errors; its classes are private
             fail(ConfigError(error.format_message(), hint="see holdfast --help"), as_json=as_json)

@@ -17,7 +17,7 @@ from .reader import Uri, session_of
 
 if TYPE_CHECKING:
     from ..storage.blocks.disk import DiskStore
-    from ..storage.cid import CID
+    from ..storage.fetch.tree import TreeFile
     from ..storage.session import Session
 
 car = typer.Typer(no_args_is_help=True, help="CAR files: whole DAGs as one stream.")
@@ -76,14 +76,14 @@ def export(
             session_of(uri, urls, roster, repo, deadline, allow_net) as session,
         ):
             found = walk.run(walk.resolve(where.root, path), session.tree.node)
-            _fetch(session, found.cid, store)
+            _fetch(session, session.tree.find(where.path) if path else None, store)
             summary = export_car(store, found.cid, output)
     document = {"root": str(summary.roots[0]), "blocks": summary.blocks, "bytes": summary.bytes, "path": str(output)}
     words = f"{output}: {summary.blocks} blocks, {format_size(summary.bytes)}, root {summary.roots[0]}"
     emit(document, as_json=as_json, words=words)
 
 
-def _fetch(session: Session, root: CID, store: DiskStore) -> None:
+def _fetch(session: Session, top: TreeFile | None, store: DiskStore) -> None:
     """A whole DAG into a store: leaves come as ranges of files, which a CAR has no place for."""
     from ..storage.fetch.download import download
     from ..storage.fetch.tree import RemoteTree
@@ -92,7 +92,7 @@ def _fetch(session: Session, root: CID, store: DiskStore) -> None:
     from ..storage.node.room import Room
 
     with closing(RepoTarget(Room(store, Budget(store, None)))) as target:
-        download(RemoteTree(session.engine, root, store.nodes), target)
+        download(RemoteTree(session.engine, session.uri.root, store.nodes, top), target)
 
 
 def import_(

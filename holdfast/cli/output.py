@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,10 @@ from ..configs.errors import HoldfastError
 
 def emit(document: dict[str, Any], *, as_json: bool, words: str) -> None:
     """The result of a command."""
-    print(json.dumps(document) if as_json else words, flush=True)  # noqa: T201
+    try:
+        print(json.dumps(document) if as_json else words, flush=True)  # noqa: T201
+    except BrokenPipeError:  # the reader has seen enough, as in `| head`; typer would make it exit code 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(error: HoldfastError, *, as_json: bool) -> None:

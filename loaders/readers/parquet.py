@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -94,13 +95,13 @@ class ParquetReader:
             self._parquet = pq.ParquetFile(pa.PythonFile(RangeFile(file), mode="r"))
             metadata = self._parquet.metadata
             groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-        self._starts = np.cumsum([0] + [group.num_rows for group in groups])
+        self._starts = list(accumulate((group.num_rows for group in groups), initial=0))
         if self._starts[-1] != shard.samples:
             raise FormatError(f"{shard.path} has {self._starts[-1]} rows, the manifest says {shard.samples}")
         self._spans = [_span(group, shard.bytes) for group in groups]
 
     def _group_of(self, index: int) -> int:
-        return int(np.searchsorted(self._starts, index, side="right")) - 1
+        return bisect_right(self._starts, index) - 1
 
     def prefetch(self, index: int, urgency: float) -> int:
         """See `Reader.prefetch`."""
@@ -123,7 +124,7 @@ class ParquetReader:
             # Python objects weigh about twice what Arrow holds: 50 bytes a value on top
             size = table.nbytes + 56 * table.num_rows * table.num_columns
             self._rows.put(self._shard.path, group, columns, size)
-        row = index - int(self._starts[group])
+        row = index - self._starts[group]
         return {"__key__": f"{self._shard.path}#{index}", **{name: values[row] for name, values in columns.items()}}
 
     @contextmanager

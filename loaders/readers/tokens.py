@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -25,15 +27,15 @@ class TokenWindows:
         for shard in shards:
             if shard.bytes != shard.samples * self._width:
                 raise FormatError(f"{shard.path}: {shard.bytes} bytes are not {shard.samples} tokens of {dtype}")
-        self._starts = np.cumsum([0] + [shard.samples for shard in shards])
+        self._starts = list(accumulate((shard.samples for shard in shards), initial=0))
 
     def _parts(self, window: int) -> list[tuple[Shard, int, int]]:
         """The byte ranges that make up a window."""
         first, last = window * self._seq_len, (window + 1) * self._seq_len + 1
         parts = []
-        number = int(np.searchsorted(self._starts, first, side="right")) - 1
+        number = bisect_right(self._starts, first) - 1
         while first < last:
-            shard, start = self._shards[number], int(self._starts[number])
+            shard, start = self._shards[number], self._starts[number]
             end = min(last, start + shard.samples)
             if end > first:
                 parts.append((shard, (first - start) * self._width, (end - start) * self._width))

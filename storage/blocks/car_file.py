@@ -10,7 +10,7 @@ from typing import BinaryIO
 from ..cid import CID, RAW, SHA2_256_PREFIX
 from ..dag import walk
 from ..dag.car import CarReader, encode_header, encode_section
-from ..errors import BlockMissingError, ConfigError, FormatError
+from ..errors import BlockMissingError, ConfigError, FormatError, HashMismatchError
 from .disk import DiskStore
 from .verified_file import disk_error
 
@@ -73,7 +73,7 @@ class _Copy:
 def import_car(store: DiskStore, path: Path) -> CarSummary:
     """Copy a CAR into the repository and refer to its blocks, each hashed on the way.
 
-    Raises `ConfigError` (no such file), `FormatError` (cut or malformed, with the byte), `HashMismatchError`;
+    Raises `ConfigError` (no such file), `FormatError` (cut or malformed) or `HashMismatchError`, with file and byte;
     nothing is kept then.
     """
     target = store.new_file(".car")
@@ -94,11 +94,14 @@ def import_car(store: DiskStore, path: Path) -> CarSummary:
             out.flush()
             os.fsync(out.fileno())
         if not roots:
-            raise FormatError(f"{path} names no root")
+            raise FormatError("the CAR names no root")
         store.adopt_car(target, roots[0], sections)
     except OSError as error:
         target.unlink(missing_ok=True)
         raise disk_error(error, target) from error
+    except (FormatError, HashMismatchError) as error:
+        target.unlink(missing_ok=True)
+        raise type(error)(f"{path}: {error.message}", hint=error.hint or "get the CAR again") from error
     except BaseException:
         target.unlink(missing_ok=True)
         raise

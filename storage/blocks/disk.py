@@ -31,7 +31,7 @@ from .atomic import write_atomic
 from .block import Block
 from .catalog import Catalog, FileRow
 from .hashing import HashedFile
-from .leaf_index import REFERENCE_DTYPE, LeafIndex
+from .leaf_index import REFERENCE_DTYPE, LeafIndex, LeafRef
 from .nodes import NodeStore
 from .stamp import Stamp
 from .verified_file import disk_error
@@ -76,9 +76,10 @@ class DiskStore:
         marker = self.folder / "format"
         try:
             if marker.exists():
-                if marker.read_text() != FORMAT:
+                found = marker.read_bytes()[:64].decode(errors="replace")
+                if found != FORMAT:
                     raise ConfigError(
-                        f"{self.folder} was written by a newer holdfast ({marker.read_text().strip()!r})",
+                        f"{self.folder} was written by a newer holdfast ({found.strip()!r})",
                         hint="upgrade holdfast",
                     )
             elif not create:
@@ -152,10 +153,15 @@ class DiskStore:
     def _locations(self, cid: CID) -> Iterator[tuple[FileRow, int, int]]:
         if cid.multihash[:2] != SHA2_256_PREFIX:
             return
-        for ref in self.leaves.find(cid.multihash[2:]):
-            row = self.catalog.file(ref.file)
-            if row is not None and ref.length <= MAX_BLOCK_BYTES:
-                yield row, ref.offset, ref.length
+        tried: set[LeafRef] = set()
+        for find in (self.leaves.find, self.leaves.find_anew):
+            for ref in find(cid.multihash[2:]):
+                row = self.catalog.file(ref.file)
+                if row is not None and ref.length <= MAX_BLOCK_BYTES and ref not in tried:
+                    yield row, ref.offset, ref.length
+                tried.add(ref)
+            if not tried:  # `find` has looked at the disk already
+                return
 
     def _read(self, row: FileRow, offset: int, length: int) -> bytes:
         with self._lock:

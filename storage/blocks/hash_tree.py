@@ -56,9 +56,9 @@ def _folders(top: Path) -> Iterator[_Folder]:
         children = [here / name for name in (*names, *files) if not name.startswith(".")]
         links = [child for child in children if child.is_symlink()]
         plain = [child for child in children if child not in set(links)]
-        yield _Folder(
-            here, [child for child in plain if child.is_file()], links, [child for child in plain if child.is_dir()]
-        )
+        below = [child for child in plain if child.is_dir()]
+        # a pipe, socket or device stays among the files, whose hashing refuses it by name
+        yield _Folder(here, [child for child in plain if child not in set(below)], links, below)
 
 
 def _file_entries(paths: list[Path], leaf_size: int) -> dict[Path, Entry]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections import deque
@@ -57,31 +58,29 @@ def hash_files(
     count = workers or os.cpu_count() or 1
     window: deque[tuple[_Open, Future[bytes] | None, bool]] = deque()
 
-    def work(fd: int, offset: int, length: int) -> bytes:
+    def work(file: _Open, offset: int, length: int) -> bytes:
         buffer: memoryview | None = getattr(buffers, "view", None)
         if buffer is None:
             buffer = buffers.view = memoryview(bytearray(chunk))
-        return _digests(fd, offset, buffer[:length], leaf_size)
+        return _digests(file, offset, buffer[:length], leaf_size)
 
     with ThreadPoolExecutor(count, thread_name_prefix="hash") as pool:
         parts: list[bytes] = []
 
         def take() -> HashedFile | None:
-            file, future, last = window.popleft()
+            file, future, last = window[0]
             if future is not None:
                 parts.append(future.result())
                 if on_bytes:
                     on_bytes(min(chunk, file.stamp.size - (len(parts) - 1) * chunk))
+            window.popleft()  # not before: a file that failed is closed below
             if not last:
                 return None
             digests = b"".join(parts) or hashlib.sha256(b"").digest()
             parts.clear()
             try:
                 if Stamp.of(file.fd) != file.stamp:
-                    raise FileChangedError(
-                        f"{file.path} changed while it was being read",
-                        hint="publish again when it is complete",
-                    )
+                    raise _changed(file.path)
             finally:
                 os.close(file.fd)
             return HashedFile(file.path, file.stamp, file.started_ns, leaf_size, digests)
@@ -94,7 +93,7 @@ def hash_files(
                     window.append((file, None, True))
                 for offset in offsets:
                     length = min(chunk, file.stamp.size - offset)
-                    window.append((file, pool.submit(work, file.fd, offset, length), offset == offsets[-1]))
+                    window.append((file, pool.submit(work, file, offset, length), offset == offsets[-1]))
                     while len(window) > 2 * count:
                         if done := take():
                             yield done
@@ -114,18 +113,32 @@ def hash_file(path: Path, leaf_size: int, *, workers: int | None = None) -> Hash
 
 def _open(path: Path) -> _Open:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe without a writer would wait
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ConfigError(f"{path} is not a regular file", hint="name a file")
     return _Open(path, fd, Stamp.of(fd), time.time_ns())
 
 
-def _digests(fd: int, offset: int, view: memoryview, leaf_size: int) -> bytes:
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{path} cannot be read: {error.strerror}", hint="check its permissions")
+
+
+def _changed(path: Path) -> FileChangedError:
+    return FileChangedError(f"{path} changed while it was being read", hint="publish again when it is complete")
+
+
+def _digests(file: _Open, offset: int, view: memoryview, leaf_size: int) -> bytes:
     filled = 0
     while filled < len(view):
-        count = os.preadv(fd, [view[filled:]], offset + filled)
+        try:
+            count = os.preadv(file.fd, [view[filled:]], offset + filled)
+        except OSError as error:
+            raise _unreadable(file.path, error) from error
         if count == 0:
-            raise FileChangedError("a file became shorter while it was being read")
+            raise _changed(file.path)
         filled += count
     sha256 = hashlib.sha256
     return b"".join(sha256(view[at : at + leaf_size]).digest() for at in range(0, len(view), leaf_size))

@@ -44,9 +44,12 @@ class _Segment(Sequence[bytes]):
     """A mapped segment, as the sorted sequence of its digests."""
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        magic, self._count = _HEAD.unpack_from(self._map)
+        try:
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+            magic, self._count = _HEAD.unpack_from(self._map)
+        except (OSError, ValueError, struct.error):  # unreadable, empty, or shorter than its head
+            magic, self._count, self._map = b"", 0, mmap.mmap(-1, 1)
         if magic != _MAGIC or len(self._map) != _HEAD.size + 48 * self._count:
             raise StoreError(f"{path} is not a leaf index", hint="publish or pin the dataset again")
 
@@ -95,6 +98,12 @@ class LeafIndex:
             self._refresh()
         # another thread may have refreshed since we looked
         return [] if self._segments is looked_in else _search(self._segments, digest)
+
+    def find_anew(self, digest: bytes) -> list[LeafRef]:
+        """`find`, after a look at the disk: for when none of the known locations was any good."""
+        with self._lock:
+            self._refresh()
+        return _search(self._segments, digest)
 
     def _refresh(self) -> None:
         """Look at the folder again if it changed since it was last read."""

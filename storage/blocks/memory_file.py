@@ -37,6 +37,9 @@ class MemoryFile:
         """The bytes [start, end)."""
         return memoryview(self._data)[start:end]
 
+    def close(self) -> None:
+        """Nothing to release; the twin of `VerifiedFile.close`."""
+
     def content(self) -> bytes:
         """The whole file. Raises `RuntimeError` before it is complete."""
         if not all(self._have):

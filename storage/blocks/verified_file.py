@@ -3,7 +3,8 @@
 The data lies at its place in a sparse file; beside it a *marks* file holds a header and one byte per leaf. A leaf
 only ever goes from absent to verified, so sources, threads and processes commute. `write` is the only door, and it
 hashes. A mark made by an earlier *lineage* (a run: a process and its workers) is not believed, unless the file was
-sealed and its stamp still matches: the leaf is hashed again on first use, and fetched again if it is rotten.
+sealed since the last boot and its stamp still matches: the leaf is hashed again on first use, and fetched again if
+it is rotten.
 
 After kill -9 nothing is lost but the leaves in flight: a mark is set after its bytes were written, and another
 lineage hashes them anyway.
@@ -19,6 +20,7 @@ import os
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -27,8 +29,9 @@ from ..errors import DiskFullError, HashMismatchError, StoreError
 from .stamp import Stamp
 
 ABSENT, VERIFIED, UNPROVEN = 0, 1, 2
-_HEADER = struct.Struct("<8sQQQQQQQ")  # magic, lineage, size, leaf size, stamp: size, mtime, ctime, inode
+_HEADER = struct.Struct("<8sQQQQQQQ8s")  # magic, lineage, size, leaf size, stamp (size, mtime, ctime, inode), boot
 _MAGIC = b"hf-mark1"
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # what a symlink leads to is not ours to write
 _LOCK_INIT = 0  # byte 0: held while the header is read or changed; leaf i is byte _HEADER.size + i
 
 
@@ -48,8 +51,8 @@ class VerifiedFile:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self._marks_fd = os.open(self.marks_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(self.path, _FLAGS, 0o644)
+            self._marks_fd = os.open(self.marks_path, _FLAGS, 0o644)
             _lock(self._marks_fd, fcntl.F_WRLCK, _LOCK_INIT, wait=True)
             try:
                 self._open_marks(lineage, distrust=distrust)
@@ -74,18 +77,19 @@ class VerifiedFile:
         if resized:
             os.ftruncate(self._fd, layout.size)
         marks = self._marks = mmap.mmap(self._marks_fd, length)
-        magic, owner, size, leaf_size, *stamp = _HEADER.unpack_from(marks)
+        magic, owner, size, leaf_size, *stamp, boot = _HEADER.unpack_from(marks)
         fresh = fresh or (magic, size, leaf_size) != (_MAGIC, layout.size, layout.leaf_size)
         if fresh:
             marks[_HEADER.size :] = bytes(layout.leaves)
             stamp = [0, 0, 0, 0]
         elif owner != lineage or resized:  # a file of another size lost its bytes, whoever marked them
             now = Stamp.of(self._fd)
-            sealed = stamp == [now.size, now.mtime_ns, now.ctime_ns, now.inode]
+            # nothing was synced: after a power cut the stamp may be there, and the data not
+            sealed = stamp == [now.size, now.mtime_ns, now.ctime_ns, now.inode] and boot == _boot()
             if not sealed or distrust:
                 marks[_HEADER.size :] = marks[_HEADER.size :].replace(b"\1", b"\2")
                 stamp = [0, 0, 0, 0]
-        _HEADER.pack_into(marks, 0, _MAGIC, lineage, layout.size, layout.leaf_size, *stamp)
+        _HEADER.pack_into(marks, 0, _MAGIC, lineage, layout.size, layout.leaf_size, *stamp, _boot())
 
     def close(self) -> None:
         """Release files, maps and locks. Idempotent."""
@@ -179,7 +183,7 @@ class VerifiedFile:
         stamp = Stamp.of(self._fd)
         marks = self._state()
         head = list(_HEADER.unpack_from(marks))
-        head[4:] = [stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode]
+        head[4:] = [stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, _boot()]
         _HEADER.pack_into(marks, 0, *head)
         return stamp
 
@@ -196,6 +200,15 @@ def disk_error(error: OSError, path: Path) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"no space left for {path}", hint="free some space or choose another folder")
     return StoreError(f"{path} cannot be used: {error.strerror or error}", hint="check its permissions")
+
+
+@cache
+def _boot() -> bytes:
+    """Eight bytes that differ from boot to boot; zeros where the system does not say."""
+    try:
+        return hashlib.sha256(Path("/proc/sys/kernel/random/boot_id").read_bytes()).digest()[:8]
+    except OSError:
+        return bytes(8)
 
 
 def _lock(fd: int, kind: int, byte: int, *, wait: bool) -> bool:

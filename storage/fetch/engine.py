@@ -152,9 +152,11 @@ class FetchEngine:
             job = self._jobs[handle]
             assert isinstance(job, _FileJob)
             now = self._clock()
+            count = 0
             for leaf in leaves:
                 self.planner.want(handle, leaf, job.file.layout.leaf_length(leaf), urgency, now)
-            self._work.notify_all()
+                count += 1
+            self._work.notify(count)  # not all: for a small file eight threads would wake to find one request
 
     def wait(self, handle: int, leaves: Sequence[int], *, timeout_s: float | None = None) -> bool:
         """Wait until none of these leaves is wanted any more. False when `timeout_s` passed first.
@@ -186,7 +188,7 @@ class FetchEngine:
             handle = next(self._ids)
             job = self._jobs[handle] = _BlockJob(cid, root)
             self.planner.want(handle, 0, _NODE_BYTES, -1.0, self._clock())
-            self._work.notify_all()
+            self._work.notify()
         try:
             self.wait(handle, [0])
             assert job.data is not None
@@ -268,7 +270,7 @@ class FetchEngine:
             self.planner.progressed(start.flight, transfer.received, now)
             first = None if transfer.first_byte_at is None else transfer.first_byte_at - begun
             self.planner.ended(start.flight, error, now, first)
-            self._work.notify_all()
+            self._work.notify()  # this thread asks again itself; another one, because the window may have grown
             self._changed.notify_all()
 
     def _fetch_leaves(self, source: Source, start: Start, job: _FileJob, transfer: Transfer) -> None:

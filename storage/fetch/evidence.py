@@ -12,14 +12,14 @@ from ..blocks.atomic import write_atomic
 from ..cid import CID
 from ..errors import StoreError
 
-MAX_ITEMS = 64
+MAX_ITEMS, MAX_ITEMS_OF_ONE = 64, 16
 MAX_ITEM_BYTES = 2 << 20
 
 
 class Evidence:
     """A folder of `<n>-<source>.bin` (the bytes that came) and `.json` (who, what was asked, when).
 
-    At most 64 items: the first ones say enough, and a hostile source must not fill the disk.
+    At most 64 items, 16 of one source: the first ones say enough, and a hostile source must not fill the disk.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,9 +31,11 @@ class Evidence:
         with self._lock:
             try:
                 count = len(list(self.folder.glob("*.json"))) if self.folder.exists() else 0
-                if count >= MAX_ITEMS:
+                who = re.sub(r"[^A-Za-z0-9.-]+", "_", source)[:60]
+                own = len(list(self.folder.glob(f"*-{who}.json"))) if count else 0
+                if count >= MAX_ITEMS or own >= MAX_ITEMS_OF_ONE:
                     return
-                stem = f"{time.time_ns()}-{re.sub(r'[^A-Za-z0-9.-]+', '_', source)[:60]}"
+                stem = f"{time.time_ns()}-{who}"
                 record = {
                     "source": source,
                     "url": url,

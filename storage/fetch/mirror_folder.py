@@ -12,23 +12,29 @@ import hashlib
 import secrets
 from pathlib import Path
 
-from ..blocks.atomic import write_atomic
+from ..blocks.atomic import sync_filesystem, write_atomic
 from ..blocks.block import Block
 from ..blocks.hashing import hash_file
+from ..blocks.memory_file import MemoryFile
 from ..blocks.verified_file import VerifiedFile, disk_error
 from ..cid import RAW
-from ..errors import ConfigError, HoldfastError
+from ..errors import ConfigError, FormatError, HoldfastError
 from ..manifest import check_path
 from ..sources.mirror import BLOCKS_FOLDER
 from ..sources.source import FileRef
 
+_OURS = ".holdfast"
+
 
 class MirrorFolder:
-    """A `download.Target` on a folder. What is there already is hashed, and kept if it is right."""
+    """A `download.Target` on a folder. What is there already is hashed, and kept if it is right.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._partial = folder / ".holdfast" / "partial"
+    `top`: the path below the root that becomes the folder itself.
+    """
+
+    def __init__(self, folder: Path, top: str = "") -> None:
+        self.folder, self._top = folder, top
+        self._partial = folder / _OURS / "partial"
         self._lineage = secrets.randbits(63)
         self._nodes: set[bytes] = set()
 
@@ -37,12 +43,18 @@ class MirrorFolder:
         try:
             if self.folder.exists() and not self.folder.is_dir():
                 raise ConfigError(f"{self.folder} is a file", hint="name a folder")
-            if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / ".holdfast").is_dir():
+            if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / _OURS).is_dir():
                 raise ConfigError(f"{self.folder} is not empty", hint="name a new or an empty folder")
+            for folder in (self._partial, self.folder / BLOCKS_FOLDER):
+                self._inside(folder)
             self._partial.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error, self.folder) from error
         return self
+
+    def sync(self) -> None:
+        """Make everything durable at once: a sync per file made thousands of small files five times slower."""
+        sync_filesystem(self.folder)
 
     def close(self) -> None:
         """Drop the folder for partial files, unless something is left in it."""
@@ -57,14 +69,27 @@ class MirrorFolder:
             return
         self._nodes.add(block.cid.multihash)
         path = self.folder / BLOCKS_FOLDER / str(block.cid.v1())
-        if not path.exists():
+        if path.is_symlink() or not _holds(path, block.data):
             write_atomic(path, block.data, durable=False)
 
     def _place(self, ref: FileRef) -> Path:
-        return self.folder / (check_path(ref.path) if ref.path else str(ref.layout.cid))
+        path = ref.path.removeprefix(self._top).lstrip("/")
+        path = check_path(path) if path else str(ref.layout.cid)
+        if path.split("/")[0] == _OURS:
+            raise FormatError(f"{path}: a dataset has nothing to write in {_OURS}")
+        self._inside((self.folder / path).parent)
+        return self.folder / path
+
+    def _inside(self, folder: Path) -> None:
+        """No symlink on the way down from our folder: what it leads to is not ours to write."""
+        for place in (folder, *folder.parents):
+            if place == self.folder:
+                return
+            if place.is_symlink():
+                raise ConfigError(f"{place} is a symlink, which is not followed", hint="remove it")
 
     def has(self, ref: FileRef) -> bool:
-        """See `Target.has`."""
+        """See `Target.has`. Raises `ConfigError` for a symlink in the way, `FormatError` for a name of ours."""
         path, layout = self._place(ref), ref.layout
         try:
             if path.is_symlink() or not path.is_file() or path.stat().st_size != layout.size:
@@ -73,16 +98,23 @@ class MirrorFolder:
         except (HoldfastError, OSError):
             return False
 
-    def open(self, ref: FileRef) -> VerifiedFile:
-        """See `Target.open`. Equal files have one CID: the path tells them apart."""
+    def open(self, ref: FileRef) -> VerifiedFile | MemoryFile:
+        """See `Target.open`. A file of one leaf is kept in memory: there is nothing of it to go on from.
+
+        Equal files have one CID: the path tells their partial files apart.
+        """
+        if ref.layout.leaves == 1:
+            return MemoryFile(ref.layout)
         stem = f"{ref.layout.cid}-{hashlib.sha256(ref.path.encode()).hexdigest()[:16]}"
         return VerifiedFile(self._partial / stem, self._partial / f"{stem}.marks", ref.layout).open(self._lineage)
 
-    def finish(self, ref: FileRef, file: VerifiedFile) -> None:
+    def finish(self, ref: FileRef, file: VerifiedFile | MemoryFile) -> None:
         """See `Target.finish`."""
         path = self._place(ref)
+        if isinstance(file, MemoryFile):
+            write_atomic(path, file.content(), durable=False)
+            return
         try:
-            file.sync()
             path.parent.mkdir(parents=True, exist_ok=True)
             file.path.replace(path)
             file.marks_path.unlink(missing_ok=True)
@@ -90,3 +122,10 @@ class MirrorFolder:
             raise disk_error(error, path) from error
         finally:
             file.close()
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except OSError:
+        return False

@@ -110,6 +110,7 @@ class Planner:
         self.useful_bytes = 0
         self.hedged_bytes = 0
         self.stolen = 0
+        self._leaves: dict[int, set[int]] = {}  # the wants of each object
         self._queue: list[tuple[float, Key]] = []
         self._missing: dict[tuple[str, int], float] = {}
         self._wrong: dict[Key, set[str]] = {}  # (source, leaf) bans outlive a want
@@ -127,6 +128,7 @@ class Planner:
         if known is None:
             known = Want(key, length, urgency, now, now, banned=set(self._wrong.get(key, ())))
             self.wants[key] = known
+            self._leaves.setdefault(object_id, set()).add(leaf)
         elif urgency >= known.urgency:
             return
         known.urgency = urgency
@@ -135,7 +137,9 @@ class Planner:
 
     def forget(self, object_id: int) -> None:
         """Drop the wants and bans of an object; its flights run out as superseded."""
-        for table in (self.wants, self.failed, self._wrong):
+        for leaf in self._leaves.pop(object_id, ()):
+            del self.wants[(object_id, leaf)]
+        for table in (self.failed, self._wrong):
             for key in [key for key in table if key[0] == object_id]:
                 del table[key]
 
@@ -287,7 +291,7 @@ class Planner:
         """A leaf came and was right. Whether the request should go on. `length`: if it was only guessed before."""
         flight = self.flights[flight_id]
         flight.next, flight.moved_at = leaf + 1, now
-        want = self.wants.pop((flight.object, leaf), None)
+        want = self._take((flight.object, leaf))
         if want is not None:
             self.useful_bytes += want.length if length is None else length
             self._progress_at = now
@@ -340,8 +344,17 @@ class Planner:
         )
 
     def _fail(self, want: Want) -> None:
-        self.wants.pop(want.key, None)
+        self._take(want.key)
         self.failed[want.key] = want
+
+    def _take(self, key: Key) -> Want | None:
+        want = self.wants.pop(key, None)
+        if want is not None:
+            leaves = self._leaves[key[0]]
+            leaves.discard(key[1])
+            if not leaves:
+                del self._leaves[key[0]]
+        return want
 
     def tick(self, now: float) -> list[Cancel]:
         """What time alone decides: requests that are too slow or of no use any more, wants that are overdue."""

@@ -11,7 +11,7 @@ from ..blocks.store import BlockStore
 from ..cid import CID, DAG_PB, RAW
 from ..dag import walk
 from ..dag.layout import FileLayout
-from ..errors import BlockMissingError, FormatError, UnsupportedError
+from ..errors import BlockMissingError, FormatError, HashMismatchError, UnsupportedError
 from ..manifest import check_path
 from ..sources.source import FileRef
 from .engine import FetchEngine
@@ -27,20 +27,25 @@ class TreeFile:
 
 
 class RemoteTree:
-    """Directories and files below one root."""
+    """Directories and files below one root.
 
-    def __init__(self, engine: FetchEngine, root: CID, nodes: BlockStore) -> None:
+    `top` is the folder or file below it that `files` lists, the root itself if None; sources are asked for whole
+    paths all the same, because a mirror knows no others.
+    """
+
+    def __init__(self, engine: FetchEngine, root: CID, nodes: BlockStore, top: TreeFile | None = None) -> None:
         self.engine, self.root, self.nodes = engine, root, nodes
+        self.top = top or TreeFile("", root, 0)
 
     def node(self, cid: CID) -> bytes:
         """A block that is not a leaf, from `nodes` or fetched into it."""
         return self.block(cid).data
 
     def block(self, cid: CID) -> Block:
-        """See `node`."""
+        """See `node`. A node that rotted on our disk is fetched again, and rewritten."""
         try:
             return self.nodes.get(cid)
-        except BlockMissingError:
+        except (BlockMissingError, HashMismatchError):
             block = self.engine.block(cid, self.root)
             return self.nodes.put(cid, block.data)
 
@@ -49,11 +54,11 @@ class RemoteTree:
         return walk.run(walk.list_directory(cid), self.node)
 
     def files(self, cid: CID | None = None, prefix: str = "") -> Iterator[TreeFile]:
-        """Every file below `cid` (default: the root), depth first. A root that is a file yields itself, path "".
+        """Every file below `cid` (default: `top`), depth first. A top that is a file yields itself, path "".
 
         Raises `UnsupportedError` for symlinks and devices, `FormatError` for names that no folder can hold.
         """
-        stack = [(prefix, cid or self.root, 0)]
+        stack = [(prefix, cid, 0) if cid else (prefix, self.top.cid, self.top.tsize)]
         seen: set[CID] = set()
         while stack:
             path, at, tsize = stack.pop()
@@ -94,7 +99,7 @@ class RemoteTree:
             layout = walk.raw_layout(file.cid, size)
         else:
             layout = walk.run(walk.file_layout(file.cid), self.node)
-        return FileRef(self.root, file.path, layout)
+        return FileRef(self.root, "/".join(filter(None, (self.top.path, file.path))), layout)
 
     def read(self, file: TreeFile, limit: int) -> bytes:
         """A small file, whole. Raises `FormatError` when it is larger than `limit` bytes."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from contract.block_store import BlockStoreContract
+
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.blocks.memory import MemoryStore
 from holdfast.storage.blocks.nodes import NodeStore

@@ -73,7 +73,7 @@ def test_every_image_and_label_comes_once_and_unchanged(images: Any, serve: Serv
 def test_the_order_is_the_same_for_any_number_of_workers(text: Any, serve: Serve, tmp_path: Path, workers: int) -> None:
     _, published = text
     url = serve(published.folder).url
-    make = lambda: StreamingDataset(published.uri, sources=[url], cache=tmp_path, batch_size=4, seed=9)  # noqa: E731
+    make = lambda: StreamingDataset(published.uri, sources=[url], cache=tmp_path, batch_size=4, seed=9)
     alone = [sample["__index__"] for sample in collect(make())]
     assert [sample["__index__"] for sample in collect(make(), workers)] == alone
     assert alone != sorted(alone)
@@ -95,7 +95,7 @@ def test_workers_of_every_start_method_fill_one_cache(text: Any, serve: Serve, t
 def test_ranks_partition_an_epoch(text: Any, serve: Serve, tmp_path: Path) -> None:
     _, published = text
     url = serve(published.folder).url
-    make = lambda **ranks: StreamingDataset(published.uri, sources=[url], cache=tmp_path, **ranks)  # noqa: E731
+    make = lambda **ranks: StreamingDataset(published.uri, sources=[url], cache=tmp_path, **ranks)
     parts = [[sample["__index__"] for sample in collect(make(rank=rank, world_size=3))] for rank in range(3)]
     assert sorted(index for part in parts for index in part) == list(range(300))
     whole = [sample["__index__"] for sample in collect(make())]
@@ -248,7 +248,7 @@ def test_all_sources_of_a_leaf_gone_is_a_typed_error_within_the_deadline(
     text: Any, serve: Serve, tmp_path: Path
 ) -> None:
     _, published = text
-    gone = lambda path, reply: Reply(503, {}, b"") if path.startswith("data/") else None  # noqa: E731
+    gone = lambda path, reply: Reply(503, {}, b"") if path.startswith("data/") else None
     url = serve(published.folder, gone).url
     dataset = StreamingDataset(published.uri, sources=[url], cache=tmp_path, deadline_s=1.0, batch_size=4)
     with pytest.raises(UnavailableError, match=r"leaf \d+ .* of data/.*UNREACHABLE"):
@@ -258,7 +258,7 @@ def test_all_sources_of_a_leaf_gone_is_a_typed_error_within_the_deadline(
 
 def test_an_error_crosses_from_a_worker_whole(text: Any, serve: Serve, tmp_path: Path) -> None:
     _, published = text
-    gone = lambda path, reply: Reply(404, {}, b"") if path.startswith("data/") else None  # noqa: E731
+    gone = lambda path, reply: Reply(404, {}, b"") if path.startswith("data/") else None
     url = serve(published.folder, gone).url
     dataset = StreamingDataset(published.uri, sources=[url], cache=tmp_path, deadline_s=1.0, batch_size=4)
     with pytest.raises(Exception, match="MISSING"):
@@ -312,7 +312,7 @@ def test_workers_forked_after_an_unfinished_pass_do_not_wait_for_its_claims(
     text: Any, serve: Serve, tmp_path: Path
 ) -> None:
     _, published = text
-    slow = lambda path, reply: setattr(reply, "pause_s", 0.3) if path.startswith("data/") else None  # noqa: E731
+    slow = lambda path, reply: setattr(reply, "pause_s", 0.3) if path.startswith("data/") else None
     server = serve(published.folder, slow)
     dataset = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path, batch_size=4)
     next(iter(dataset))  # leaves are asked for, and claimed, that nobody waits for

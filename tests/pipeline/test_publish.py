@@ -386,8 +386,8 @@ def test_golden_root_of_tokens(tmp_path: Path) -> None:
 
 
 GOLDEN = {
-    "loose": "bafybeiev33q2cicusmkeovu4t2urf35nxugqpbsc54yitynqyl2rmyq3v4",
-    "tokens": "bafybeigsrivti72ehkcjhlgqyrcv2zytkonu5a4oqob2eqsntooimjrpeu",
+    "loose": "bafybeiexp2i3t4gtrwyes34x2cyck7tfowumc4ddixk4d4bvhxnltlbohe",
+    "tokens": "bafybeifki56krfr4hrseexua35ueyzsag5uenjvla4cay6wgv2u3gchrna",
 }
 
 

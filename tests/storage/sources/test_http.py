@@ -46,7 +46,10 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(404, MissingError), (410, WithheldError), (451, WithheldError), (403, WithheldError), (500, UnreachableError), (429, UnreachableError)],
+    [
+        (404, MissingError), (410, WithheldError), (451, WithheldError), (403, WithheldError),
+        (500, UnreachableError), (429, UnreachableError),
+    ],
 )  # fmt: skip
 def test_each_status_has_its_verdict(folder: Path, status: int, error: type[PeerError]) -> None:
     with (
@@ -69,7 +72,7 @@ def test_a_kept_connection_that_the_server_closed_is_replaced_silently(folder: P
 
 def test_a_redirect_to_another_host_is_followed_without_the_secret(folder: Path) -> None:
     with MirrorServer(folder) as cdn:
-        go = lambda path, reply: Reply(302, {"Location": f"{cdn.url}/x?sig=1"}, b"") if path == "hub" else None  # noqa: E731
+        go = lambda path, reply: Reply(302, {"Location": f"{cdn.url}/x?sig=1"}, b"") if path == "hub" else None
         with MirrorServer(folder, go) as hub:
             secret = {"Authorization": "Bearer secret"}
             client = HttpClient(Endpoint(hub.url, secret, redirect_guard=LOOPBACK))
@@ -82,7 +85,7 @@ def test_a_redirect_to_another_host_is_followed_without_the_secret(folder: Path)
 
 def test_a_redirect_to_a_forbidden_address_makes_no_connection(folder: Path) -> None:
     with MirrorServer(folder) as canary:
-        go = lambda path, reply: Reply(302, {"Location": f"{canary.url}/x"}, b"")  # noqa: E731
+        go = lambda path, reply: Reply(302, {"Location": f"{canary.url}/x"}, b"")
         with MirrorServer(folder, go) as hub, pytest.raises(ForbiddenAddressError):
             _read(HttpClient(Endpoint(hub.url)), "/hub")
         assert canary.requests == []
@@ -99,7 +102,7 @@ def test_redirects_to_nowhere_end_in_a_sentence(folder: Path, location: str) -> 
 def test_an_endless_answer_is_left_at_the_limit(folder: Path) -> None:
     endless = lambda _, reply: Reply(
         200, {"Transfer-Encoding": "identity", "Content-Length": str(1 << 40)}, b"", endless=True
-    )  # noqa: E731
+    )
     with MirrorServer(folder, endless) as server, pytest.raises(OversizeError):
         _read(HttpClient(Endpoint(server.url)), "/x", limit=1000)
 
