@@ -114,11 +114,9 @@ class StreamingDataset(IterableDataset[Any]):
         part = Slice(view.samples, self.rank, self.world_size, number, workers, self.batch_size or 1)
         order = Order(bytes(self.uri.root), self.seed, int(self._epoch[0]), view.parameters, self.shuffle)
         chosen = (order.samples_at(positions) for positions in part.positions())
-        try:
-            for sample in stream(chosen, view.locate, self.prefetch_bytes):
-                yield sample if self._decoder is None else self._decode(sample)
-        finally:
-            runtime.seal()
+        runtime.recheck()
+        for sample in stream(chosen, view.locate, self.prefetch_bytes):
+            yield sample if self._decoder is None else self._decode(sample)
 
     def _decode(self, sample: Sample) -> Any:
         assert self._decoder is not None

@@ -92,10 +92,10 @@ class Runtime:
         finally:
             file.close()
 
-    def seal(self) -> None:
-        """Stamp the files that are complete: the next run need not hash them again."""
+    def recheck(self) -> None:
+        """Before a pass: doubt open files that somebody changed since they were complete."""
         for file in list(self._files):
-            file.seal()
+            file.recheck()
 
     def close(self) -> None:
         """Close files and the engine. Idempotent; nothing in a process that was forked from ours."""

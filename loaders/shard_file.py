@@ -78,16 +78,15 @@ class ShardFile:
             self._mine.discard(leaf)
             self._file.release(leaf)
 
-    def seal(self) -> None:
-        """Stamp the file if it is complete: the next run need not hash it again."""
-        if not self._closed and self._file.complete:
-            self._file.seal()
+    def recheck(self) -> None:
+        """Doubt the file if somebody changed it since it was complete."""
+        if not self._closed:
+            self._file.recheck()
 
     def close(self) -> None:
         """Forget the file: what is still wanted of it is dropped. Idempotent."""
         # a forked child drops its copy: the engine's lock may have been held when it was forked
         if not self._closed and self._pid == os.getpid():
-            self.seal()
             self._closed = True
             self._engine.close_file(self._handle)
             self._release(list(self._mine))  # a worker forked meanwhile would keep the claims of a closed descriptor

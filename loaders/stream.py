@@ -44,4 +44,5 @@ def stream(
         number, reader, index, asked = queue.popleft()
         sample = reader.sample(index)
         ahead -= asked
-        yield {"__key__": sample.pop("__key__"), "__index__": number, **sample}
+        key, _ = sample.pop("__key__"), sample.pop("__index__", None)  # a shard's own column of that name loses
+        yield {"__key__": key, "__index__": number, **sample}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..storage.limits import MIB
+from ..storage.canonical import canonical_json
+from ..storage.limits import KIB, MIB
 from ..storage.manifest import (
     HEAD_PATH,
     PAGE_SHARDS,
@@ -26,6 +27,8 @@ from .options import PublishOptions
 from .readme import readme
 
 TOKEN_RUN = 131_072  # tokens of a run: 256 KiB of uint16. Divided by seq_len at read time, as the tokens are
+
+_MAX_COLUMNS_BYTES = 256 * KIB  # of the head's 1 MiB: texts take up to 192 KiB, 256 partitions up to 400
 
 
 def order_hints(format_: ShardFormat, shards: Sequence[Shard], rows_per_group: int, block_bytes: int) -> OrderHints:
@@ -56,7 +59,7 @@ def make_head(
         description=options.description,
         licence=options.licence,
         shard_format=format_,
-        columns=columns,
+        columns=_that_fit(columns),
         samples=sum(shard.samples for shard in shards),
         shards=len(shards),
         bytes=sum(shard.bytes for shard in shards),
@@ -69,8 +72,20 @@ def make_head(
     )
 
 
+def _that_fit(columns: dict[str, str]) -> dict[str, str]:
+    """The columns that the head lists: a name may be as long as a tar header lets it."""
+    listed: dict[str, str] = {}
+    used = 0
+    for name, kind in columns.items():
+        size = len(canonical_json([name, kind]))
+        if used + size <= _MAX_COLUMNS_BYTES:
+            listed[name] = kind
+            used += size
+    return listed
+
+
 def documents(head: Head, shards: Sequence[Shard]) -> dict[str, bytes]:
-    """The small files of a dataset by their paths."""
+    """The small files of a dataset by their paths. Raises `ConfigError` when no reader would take one of them."""
     encoded = encode_head(head)
     files = {HEAD_PATH: encoded, "README.md": readme(head), "croissant.json": croissant(head, encoded)}
     files.update((page_path(number), page) for number, page in enumerate(encode_pages(shards)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from ..storage.blocks.stamp import Stamp
 from ..storage.errors import ConfigError, FormatError
 from ..storage.limits import MIB
 from ..storage.manifest import ShardFormat
-from ..storage.shards.tar import samples
+from ..storage.shards.tar import RESERVED, samples
 from ..storage.shards.tokens import TOKEN_BYTES
+from .skipped import MAX_NAMED, printable
 
 MAX_ROW_GROUP_BYTES = 256 * MIB
 MAX_COLUMNS = 256
@@ -30,7 +31,7 @@ class Facts:
     """What a shard says of itself. `stamp`: the file that was read, to be compared with the one that was hashed.
 
     `index`: u64 little-endian offsets of every sample and of the end of the last one. `run`: rows of the first
-    row group. `left_out`: members that are no samples.
+    row group. `left_out`: members that are no part of a sample, and why; the first of `left_out_count`.
     """
 
     stamp: Stamp
@@ -38,7 +39,7 @@ class Facts:
     columns: dict[str, str]
     index: bytes | None = None
     run: int = 1
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
     left_out_count: int = 0
     warnings: tuple[str, ...] = ()
 
@@ -80,24 +81,25 @@ def _reader(fd: int) -> Callable[[int, int], bytes]:
 def _describe_tar(fd: int, stamp: Stamp, name: str) -> Facts:
     offsets = array("Q")
     columns: dict[str, str] = {}
-    left_out: list[str] = []
+    left_out: list[tuple[str, str]] = []
     count = end = 0
 
-    def leave_out(member: str) -> None:
+    def leave_out(member: str, reason: str) -> None:
         nonlocal count
         count += 1
-        if len(left_out) < 1000:
-            left_out.append(f"{name}: {member}")
+        if len(left_out) < MAX_NAMED:
+            left_out.append((f"{name}: {member}", reason))
 
     for span in samples(_reader(fd), stamp.size, leave_out):
         offsets.append(span.start)
         end = span.end
-        for extension in span.extensions:
+        for extension in map(printable, span.extensions):
             if extension not in columns and len(columns) < MAX_COLUMNS:
                 columns[extension] = "bytes"
     if not offsets:
+        first = f"; the first, {printable(left_out[0][0])!r}: {left_out[0][1]}" if left_out else ""
         raise ConfigError(
-            f"{name} holds no sample: none of its members has a name with an extension",
+            f"{name} holds no sample: none of its members is a file whose name has an extension{first}",
             hint="name members KEY.EXTENSION, as WebDataset does",
         )
     offsets.append(end)
@@ -111,6 +113,7 @@ def _describe_parquet(fd: int, stamp: Stamp, name: str) -> Facts:
         about, schema = parquet.metadata, parquet.schema_arrow
         groups = [about.row_group(at) for at in range(about.num_row_groups)]
         largest = max((group.total_byte_size for group in groups), default=0)
+        _check_names(name, schema)
         columns = {field.name: str(field.type)[:_MAX_TYPE_TEXT] for field in list(schema)[:MAX_COLUMNS]}
         run = next((group.num_rows for group in groups if group.num_rows), 1)
         rows = about.num_rows
@@ -118,6 +121,16 @@ def _describe_parquet(fd: int, stamp: Stamp, name: str) -> Facts:
     if largest > MAX_ROW_GROUP_BYTES:
         warnings = (f"{name} has a row group of {largest >> 20} MiB: readers hold one in memory at a time",)
     return Facts(stamp, rows, columns, run=run, warnings=warnings)
+
+
+def _check_names(name: str, fields: Iterable[pa.Field]) -> None:
+    """Refuse names by which a sample would lose a value: it is a mapping, and so is each record in it."""
+    seen: set[str] = set(RESERVED)
+    for field in fields:
+        if field.name in seen:
+            reason = "is one of holdfast's own keys" if field.name in RESERVED else "is there twice"
+            raise ConfigError(f"{name}: the column {field.name!r} {reason}", hint="rename the column")
+        seen.add(field.name)
 
 
 def _describe_tokens(fd: int, stamp: Stamp, name: str, dtype: str) -> Facts:

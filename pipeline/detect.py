@@ -17,7 +17,7 @@ from typing import Literal
 
 from ..storage.errors import ConfigError
 from ..storage.manifest import ShardFormat, check_path
-from ..storage.shards.tar import split_name
+from ..storage.shards.tar import RESERVED, split_name
 from .options import Format
 
 Kind = Literal["tar", "parquet", "tokens", "loose", "jsonl", "csv", "text"]
@@ -114,7 +114,7 @@ def _refusal(file: SourceFile, kind: Kind | None, chosen: Kind) -> str:
         if not file.size:
             return "empty"
         try:
-            check_path(f"data/{file.name}.idx")
+            check_path(f"index/{file.name}.idx")
         except ValueError as error:
             return str(error)
     return ""
@@ -158,6 +158,8 @@ def _group(files: list[SourceFile], left_out: list[tuple[str, str]], *, need_med
         parts = split_name(file.name)
         if parts is None:
             left_out.append((file.name, "a name without extension is no member of a sample"))
+        elif parts[1] in RESERVED:
+            left_out.append((file.name, f"{parts[1]} is a key of holdfast's own"))
         else:
             keyed.append((*parts, file))
     keyed.sort(key=lambda item: (item[0].encode(), item[1].encode()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,7 @@ Dtype = Literal["uint16", "uint32"]
 DEFAULT_SHARD_BYTES = 64 * MIB
 MIN_SHARD_BYTES, MAX_SHARD_BYTES = 16 * KIB, 16 * KIB * MIB
 MAX_WORKERS = 1024
-MAX_TEXT_BYTES = 64 * KIB  # of title, description, licence: the head has at most 1 MiB
+MAX_TEXT_BYTES = 64 * KIB  # of title, description, licence, as JSON: the head has at most 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class PublishOptions:
             raise ConfigError(f"{self.name!r} cannot name a dataset", hint="give --name 1 to 255 printable characters")
         for text in (self.title, self.description, self.licence):
             if (
-                len(text.encode("utf-8", "replace")) > MAX_TEXT_BYTES
+                len(json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")) - 2 > MAX_TEXT_BYTES
                 or text.encode("utf-8", "replace").decode() != text
             ):
                 raise ConfigError(f"{text[:40]!r}… cannot describe a dataset", hint="give UTF-8 text of at most 64 KiB")

@@ -58,6 +58,10 @@ def publish(
     parquet file before compression. `shuffle_block`: bytes among which samples are shuffled one by one; a larger
     one mixes better, and a reader needs more at hand.
 
+    Shards that all lie in subfolders are partitioned by the first folder's name; more than 256 of these are one
+    partition, "default", and a warning. Of a tar, only regular files are samples: links, devices and sparse members
+    are named in the result, directories are not.
+
     Raises `ConfigError` for a source or an option that cannot be published, `FileChangedError` when a file changes
     meanwhile, `StoreError` or `DiskFullError` when the repository cannot take it; the name then points where it
     did. Not raised for single files that cannot be samples: these are named in the result.
@@ -130,7 +134,8 @@ class _Draft:
         files, options = self.detected.files, self.options
         if self.detected.kind in AS_IT_LIES:
             self.progress.stage("hash", sum(file.size for file in files))
-            return as_they_lie(self.source, files, lambda path: self.keeper.known(path, options.leaf_size))
+            known = lambda path: self.keeper.known(path, options.leaf_size)
+            return as_they_lie(self.source, files, known, self._warn, indexed=self.format == "tar")
         self.writer, shards = pack(
             self.source, self.detected, options, self.keeper.new_file, self.skipped, self.progress
         )
@@ -142,8 +147,8 @@ class _Draft:
 
     def _add(self, read: ReadShard) -> None:
         source, facts, kept = read.source, read.facts, read.kept
-        for name in facts.left_out:
-            self.skipped.add(name, "a member whose name has no extension")
+        for name, reason in facts.left_out:
+            self.skipped.add(name, reason)
         self.skipped.count += facts.left_out_count - len(facts.left_out)
         if not facts.samples:
             self.skipped.add(source.name, "holds no rows")

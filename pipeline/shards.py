@@ -13,7 +13,7 @@ from pathlib import Path
 from ..storage.blocks.hashing import hash_files
 from ..storage.blocks.stamp import Stamp
 from ..storage.errors import FileChangedError
-from ..storage.manifest import DEFAULT_PARTITION, ShardFormat
+from ..storage.manifest import DEFAULT_PARTITION, MAX_PARTITIONS, ShardFormat, check_page_names
 from .describe import Facts, describe
 from .detect import SourceFile
 from .keeper import Keeper, Kept, Known
@@ -41,16 +41,28 @@ class ReadShard:
 
 
 def as_they_lie(
-    source: Path, files: Iterable[SourceFile], known: Callable[[Path], Known | None]
+    source: Path,
+    files: Iterable[SourceFile],
+    known: Callable[[Path], Known | None],
+    warn: Callable[[str], None],
+    *,
+    indexed: bool,
 ) -> Iterator[ShardSource]:
-    """The user's own shards, ordered by partition and path, bytewise.
+    """The user's own shards, ordered by partition and path, bytewise. `indexed`: each has an index file beside it.
 
-    Where every shard lies in a subfolder, the partition is the first folder's name.
+    Where every shard lies in a subfolder, the partition is the first folder's name; of more than 256 folders,
+    "default", with a warning: the head lists partitions, and has a limit. Raises `ConfigError` for names too long.
     """
-    files = list(files)
-    split = all("/" in file.name for file in files)
-    parts = [(file.name.split("/")[0] if split else DEFAULT_PARTITION, file.name) for file in files]
-    for partition, name in sorted(parts, key=lambda part: (part[0].encode(), part[1].encode())):
+    names = [file.name for file in files]
+    folders = {name.split("/")[0] if "/" in name else "" for name in names}
+    split = "" not in folders
+    if split and len(folders) > MAX_PARTITIONS:
+        split = False
+        warn(f"{len(folders)} subfolders are more than {MAX_PARTITIONS} partitions: all shards are in 'default'")
+    parts = [(name.split("/")[0] if split else DEFAULT_PARTITION, name) for name in names]
+    parts.sort(key=lambda part: (part[0].encode(), part[1].encode()))
+    check_page_names([name for _, name in parts], indexed=indexed)
+    for partition, name in parts:
         path = source / name
         yield ShardSource(path, name, partition, known=known(path))
 

@@ -5,9 +5,10 @@ Pure: bytes in, typed values out. The rules, checked in this order:
 * the head is at most 1 MiB of canonical JSON, of format `holdfast-dataset` and a major version that we know;
 * a page holds at most 4,096 lines, and every page but the last exactly that many;
 * shards follow each other without gap: `first_sample` of a line is the sum of the samples before it;
+* a page has at most 8 MiB;
 * paths are relative, without `.`, `..`, backslash, NUL or empty segments, and lie under `data/` or `index/`.
 
-Unknown keys are ignored: they belong to a newer minor version.
+What breaks a limit is not encoded either (`ConfigError`). Unknown keys are ignored: they belong to a newer minor version.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from .canonical import canonical_json
 from .cid import CID
-from .errors import FormatError, UnsupportedError
+from .errors import ConfigError, FormatError, UnsupportedError
 from .limits import MAX_HEAD_BYTES, MAX_MANIFEST_PAGE_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES
 
 FORMAT = "holdfast-dataset"
@@ -29,6 +30,8 @@ MAJOR = 1
 PAGE_SHARDS = 4096
 HEAD_PATH = "dataset.json"
 DEFAULT_PARTITION = "default"
+MAX_PARTITIONS = 256  # that a publisher makes: with names of 255 bytes they stay below half of the head's limit
+_SHORTER_NAMES = "give the shards shorter names"
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 ShardFormat = Literal["tar", "parquet", "tokens"]
@@ -141,8 +144,9 @@ class Head(_Model):
 
 
 def encode_head(head: Head) -> bytes:
-    """The bytes of `dataset.json`."""
-    return canonical_json(head.model_dump(mode="json", exclude_none=True))
+    """The bytes of `dataset.json`. Raises `ConfigError` when `decode_head` would find them too many."""
+    data = canonical_json(head.model_dump(mode="json", exclude_none=True))
+    return _within(data, MAX_HEAD_BYTES, HEAD_PATH, "give shorter texts, or fewer partitions or columns")
 
 
 def decode_head(data: bytes) -> Head:
@@ -165,9 +169,24 @@ def page_path(page: int) -> str:
 
 
 def encode_pages(shards: Sequence[Shard]) -> list[bytes]:
-    """The manifest pages of these shards, in order."""
+    """The manifest pages of these shards, in order. Raises `ConfigError` when `decode_page` would refuse one."""
     lines = [canonical_json(shard.model_dump(mode="json", exclude_none=True)) for shard in shards]
-    return [b"".join(lines[at : at + PAGE_SHARDS]) for at in range(0, len(lines), PAGE_SHARDS)]
+    pages = [b"".join(lines[at : at + PAGE_SHARDS]) for at in range(0, len(lines), PAGE_SHARDS)]
+    for number, page in enumerate(pages):
+        _within(page, MAX_MANIFEST_PAGE_BYTES, page_path(number), _SHORTER_NAMES)
+    return pages
+
+
+def check_page_names(names: Sequence[str], *, indexed: bool) -> None:
+    """Raise `ConfigError` when the names of shards (`indexed`: and of their index files) alone overfill a page.
+
+    It is known before a shard is read; `encode_pages` has the last word.
+    """
+    copies = 2 if indexed else 1
+    for at in range(0, len(names), PAGE_SHARDS):
+        size = copies * sum(len(name.encode()) for name in names[at : at + PAGE_SHARDS])
+        if size > MAX_MANIFEST_PAGE_BYTES:
+            raise _too_large(size, MAX_MANIFEST_PAGE_BYTES, page_path(at // PAGE_SHARDS), _SHORTER_NAMES)
 
 
 def decode_page(data: bytes, page: int, head: Head) -> list[Shard]:
@@ -202,6 +221,16 @@ def partitions_of(shards: Iterable[Shard]) -> tuple[Partition, ...]:
             raise ValueError(f"partition {shard.partition!r} is not contiguous")
         found[shard.partition] = known.model_copy(update={"samples": known.samples + shard.samples})
     return tuple(found.values())
+
+
+def _within(data: bytes, limit: int, where: str, hint: str) -> bytes:
+    if len(data) > limit:
+        raise _too_large(len(data), limit, where, hint)
+    return data
+
+
+def _too_large(size: int, limit: int, where: str, hint: str) -> ConfigError:
+    return ConfigError(f"{where} would have {size} bytes, and readers take at most {limit}", hint=hint)
 
 
 def _json(data: bytes, limit: int, where: str) -> Any:

@@ -125,7 +125,7 @@ class ParquetReader:
             size = table.nbytes + 56 * table.num_rows * table.num_columns
             self._rows.put(self._shard.path, group, columns, size)
         row = index - self._starts[group]
-        return {"__key__": f"{self._shard.path}#{index}", **{name: values[row] for name, values in columns.items()}}
+        return {**{name: values[row] for name, values in columns.items()}, "__key__": f"{self._shard.path}#{index}"}
 
     @contextmanager
     def _arrow_errors(self, what: str) -> Iterator[None]:
@@ -141,7 +141,7 @@ def _span(group: Any, size: int) -> tuple[int, int]:
     for number in range(group.num_columns):
         column = group.column(number)
         start = column.data_page_offset
-        if column.dictionary_page_offset is not None:
+        if column.dictionary_page_offset:  # some writers say 0 for none
             start = min(start, column.dictionary_page_offset)
         starts.append(start)
         ends.append(start + column.total_compressed_size)

@@ -36,4 +36,4 @@ class TarReader:
             key, fields = read_sample(self._file.read(*self._span(index)))
         except FormatError as error:
             raise SampleError(f"{self._shard.path}, sample {index}: {error.message}") from error
-        return {"__key__": key, **fields}
+        return {**fields, "__key__": key}

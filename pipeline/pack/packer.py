@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ...storage.errors import ConfigError
 from ...storage.manifest import Writer
+from ...storage.shards.tar import RESERVED
 from ..detect import Detected
 from ..options import PublishOptions
 from ..progress import Progress
@@ -48,6 +50,9 @@ def pack(
         case _:
             rows = TextRows(source, files)
     rows.survey(skipped, progress.add)
+    if RESERVED.intersection(rows.schema.names):
+        name = min(RESERVED.intersection(rows.schema.names))
+        raise ConfigError(f"{source}: the column {name!r} is one of holdfast's own keys", hint="rename the column")
     progress.stage("pack", rows.size.raw_bytes)
     shards = pack_rows(rows, options.shard_size, new_file, progress.add)
     return Writer(library="pyarrow", version=pa.__version__), _numbered(shards, ".parquet")

@@ -43,6 +43,7 @@ class VerifiedFile:
         self._fd = self._marks_fd = -1
         self._map: mmap.mmap | None = None
         self._marks: mmap.mmap | None = None
+        self._opened = Stamp(0, 0, 0, 0)
 
     def open(self, lineage: int, *, distrust: bool = False) -> VerifiedFile:
         """Open or create both files. `lineage` (64 bits) names the run; `distrust` hashes sealed files again too.
@@ -76,20 +77,34 @@ class VerifiedFile:
         resized = os.fstat(self._fd).st_size != layout.size
         if resized:
             os.ftruncate(self._fd, layout.size)
+        self._opened = Stamp.of(self._fd)
         marks = self._marks = mmap.mmap(self._marks_fd, length)
         magic, owner, size, leaf_size, *stamp, boot = _HEADER.unpack_from(marks)
         fresh = fresh or (magic, size, leaf_size) != (_MAGIC, layout.size, layout.leaf_size)
         if fresh:
             marks[_HEADER.size :] = bytes(layout.leaves)
             stamp = [0, 0, 0, 0]
-        elif owner != lineage or resized:  # a file of another size lost its bytes, whoever marked them
-            now = Stamp.of(self._fd)
-            # nothing was synced: after a power cut the stamp may be there, and the data not
-            sealed = stamp == [now.size, now.mtime_ns, now.ctime_ns, now.inode] and boot == _boot()
-            if not sealed or distrust:
-                marks[_HEADER.size :] = marks[_HEADER.size :].replace(b"\1", b"\2")
+        else:
+            sealed = stamp == _fields(self._opened) and boot == _boot()
+            known = owner == lineage and not resized and not any(stamp)  # ours, and still being filled
+            if (distrust and owner != lineage) or not (sealed or known):
+                self._doubt(marks)
                 stamp = [0, 0, 0, 0]
         _HEADER.pack_into(marks, 0, _MAGIC, lineage, layout.size, layout.leaf_size, *stamp, _boot())
+
+    @staticmethod
+    def _doubt(marks: mmap.mmap) -> None:
+        marks[_HEADER.size :] = marks[_HEADER.size :].replace(b"\1", b"\2")
+
+    def recheck(self) -> None:
+        """Doubt a sealed file whose stamp has moved since: its leaves are hashed again on next use."""
+        marks = self._state()
+        head = list(_HEADER.unpack_from(marks))
+        if any(head[4:8]) and head[4:8] != _fields(Stamp.of(self._fd)):
+            self._doubt(marks)
+            head[4:8] = [0, 0, 0, 0]
+            self._opened = Stamp.of(self._fd)
+            _HEADER.pack_into(marks, 0, *head)
 
     def close(self) -> None:
         """Release files, maps and locks. Idempotent."""
@@ -127,6 +142,8 @@ class VerifiedFile:
         data = os.pread(self._fd, end - start, start)
         good = hashlib.sha256(data).digest() == self.layout.leaf_digest(leaf)
         marks[at] = VERIFIED if good else ABSENT
+        if good and self.complete and Stamp.of(self._fd) == self._opened:
+            self.seal()  # every leaf was hashed again since it was opened, and nobody wrote meanwhile
         return good
 
     def missing(self, leaves: Iterable[int]) -> list[int]:
@@ -136,7 +153,8 @@ class VerifiedFile:
     @property
     def complete(self) -> bool:
         """Whether every leaf is marked verified (none unproven)."""
-        return self._state()[_HEADER.size :].count(b"\1") == self.layout.leaves
+        marks = self._state()
+        return marks.find(b"\0", _HEADER.size) < 0 and marks.find(b"\2", _HEADER.size) < 0
 
     def write(self, leaf: int, data: bytes | memoryview) -> None:
         """Hash the leaf and, if it is right, put it at its place and mark it.
@@ -159,6 +177,8 @@ class VerifiedFile:
         except OSError as error:
             raise disk_error(error, self.path) from error
         marks[_HEADER.size + leaf] = VERIFIED
+        if self.complete:
+            self.seal()
 
     def view(self, start: int, end: int) -> memoryview:
         """The bytes [start, end), without a copy. The caller made sure, by `has`, that their leaves are here."""
@@ -176,16 +196,18 @@ class VerifiedFile:
         """Give a claim back."""
         _lock(self._marks_fd, fcntl.F_UNLCK, _HEADER.size + leaf, wait=True)
 
-    def seal(self) -> Stamp:
-        """Record the stamp of a complete file, so that a later lineage need not hash it again."""
+    def seal(self) -> None:
+        """Record the stamp of a complete file, so that a later lineage need not hash it again.
+
+        Done by `write` with the last leaf. A seal is never renewed: what changed a sealed file was not us.
+        """
         if not self.complete:
             raise RuntimeError(f"{self.path.name} is not complete")
-        stamp = Stamp.of(self._fd)
         marks = self._state()
         head = list(_HEADER.unpack_from(marks))
-        head[4:] = [stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, _boot()]
-        _HEADER.pack_into(marks, 0, *head)
-        return stamp
+        if not any(head[4:8]):
+            head[4:] = [*_fields(Stamp.of(self._fd)), _boot()]
+            _HEADER.pack_into(marks, 0, *head)
 
     def sync(self) -> None:
         """Make the data durable."""
@@ -200,6 +222,10 @@ def disk_error(error: OSError, path: Path) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"no space left for {path}", hint="free some space or choose another folder")
     return StoreError(f"{path} cannot be used: {error.strerror or error}", hint="check its permissions")
+
+
+def _fields(stamp: Stamp) -> list[int]:
+    return [stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode]
 
 
 @cache

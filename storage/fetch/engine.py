@@ -31,9 +31,10 @@ from ..errors import (
 from ..sources.source import FileRef, Source
 from ..sources.transfer import Transfer
 from .evidence import Evidence
-from .planner import Planner, Start, SupersededError
+from .planner import Planner
 from .policy import FetchPolicy
 from .scoreboard import Score, SourceStats
+from .work import Start, SupersededError
 
 _TICK_S = 0.05
 _NODE_BYTES = 1 << 16  # a guess for planning: nodes are at most some 60 KB per 1,024 links

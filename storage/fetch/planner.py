@@ -10,7 +10,8 @@ Rules, in the order in which `next` applies them:
    when every other one is down or has not got the leaf; one that sent this very leaf wrong is never asked for it again.
 2. A source much slower than one that is merely busy takes the *least* urgent want instead.
 3. With nothing queued, an idle source helps: it steals the second half of a slow run, or repeats a stalled one
-   (hedging; at most `hedge_share` of all bytes unless the other one is silent).
+   (hedging; at most `hedge_share` of all bytes unless the other one is silent). A leaf of which all requests are
+   silent is asked of one more source, and when silent requests take every slot, the longest silent one is ended.
 
 A want ends as done, or as failed: at once when every source answered that it has not got it or sent it wrong,
 otherwise after `progress_deadline_s` without progress. All state moves under the caller's lock.
@@ -21,7 +22,6 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from ..errors import (
     ForbiddenAddressError,
@@ -35,67 +35,9 @@ from ..errors import (
 )
 from .policy import FetchPolicy
 from .scoreboard import Score
+from .work import Cancel, Flight, Key, Start, SupersededError, Want
 
-Key = tuple[int, int]  # object, leaf
 _SCAN = 64  # wants looked at before giving up on an assignment
-
-
-class SupersededError(PeerError):
-    """Our own decision: another source was faster. Nobody's fault, never counted."""
-
-    verdict = "SUPERSEDED"
-
-
-@dataclass(slots=True)
-class Want:
-    """One leaf that is needed."""
-
-    key: Key
-    length: int
-    urgency: float
-    added_at: float
-    progress_at: float
-    flights: int = 0
-    tried: dict[str, str] = field(default_factory=dict)  # source → what it did, for messages
-    banned: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class Flight:
-    """One request: leaves [next, last) of `object` are still to come."""
-
-    id: int
-    source: str
-    object: int
-    first: int
-    last: int
-    next: int
-    run_bytes: int
-    started_at: float
-    received: int = 0
-    mark_at: float = 0.0
-    mark_received: int = 0
-    moved_at: float = 0.0
-    helped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Start this request."""
-
-    flight: int
-    source: str
-    object: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """Cancel this request, for this reason."""
-
-    flight: int
-    reason: PeerError
 
 
 class Planner:
@@ -126,7 +68,7 @@ class Planner:
         self.failed.pop(key, None)
         known = self.wants.get(key)
         if known is None:
-            known = Want(key, length, urgency, now, now, banned=set(self._wrong.get(key, ())))
+            known = Want(key, length, urgency, now, banned=set(self._wrong.get(key, ())))
             self.wants[key] = known
             self._leaves.setdefault(object_id, set()).add(leaf)
         elif urgency >= known.urgency:
@@ -142,6 +84,8 @@ class Planner:
         for table in (self.failed, self._wrong):
             for key in [key for key in table if key[0] == object_id]:
                 del table[key]
+        for pair in [pair for pair in self._missing if pair[1] == object_id]:
+            del self._missing[pair]
 
     # -- decisions
 
@@ -212,6 +156,8 @@ class Planner:
         wants = [want for leaf in range(first, last) if (want := self.wants.get((object_id, leaf)))]
         for want in wants:
             want.flights += 1
+            if score.name not in want.tried:
+                want.progress_at = now  # its time in the queue was not its own
         run_bytes = sum(want.length for want in wants)
         self._flight_ids += 1
         self.flights[self._flight_ids] = Flight(
@@ -231,28 +177,36 @@ class Planner:
 
     def _assist(self, ready: list[Score], now: float) -> Start | None:
         """Steal from, or repeat, the flight that an idle source would finish soonest before its own source."""
-        best: tuple[float, Flight, Score, bool] | None = None
+        moving, asked = self._coverage(now)
+        best: tuple[float, Flight, Score, list[Want]] | None = None
+        ready = sorted(ready, key=lambda score: (score.failures, score.expected_s(score.run_bytes(self.policy))))
         for flight in self.flights.values():
-            left = [want for want in self._left(flight) if want.flights == 1]
-            if flight.helped or not left:
+            silent = self._silent(flight, now)
+            left = [
+                want for want in self._left(flight)
+                if (want.key not in moving if silent else want.flights == 1 and not flight.helped)
+            ]  # fmt: skip
+            if not left:
                 continue
-            owner = self.scores[flight.source]
-            silent = now - flight.moved_at > max(self.policy.stall_s, 4 * owner.latency_s)
             left_bytes = sum(want.length for want in left)
+            owner = self.scores[flight.source]
             pace = flight.received / max(now - flight.started_at, 1e-3) or owner.rate
             remaining_s = float("inf") if silent else left_bytes / pace
             for score in ready:
-                if score.name == flight.source or not all(self._may_have(want, score, now) for want in left):
+                if not all(score.name not in asked[want.key] and self._may_have(want, score, now) for want in left):
                     continue
                 if score.demoted or (score.failures and not silent):
                     continue
                 gain = remaining_s - 2 * score.expected_s(left_bytes // 2 if len(left) > 1 else left_bytes)
                 if gain > 0.05 and (best is None or gain > best[0]):
-                    best = (gain, flight, score, silent)
+                    best = (gain, flight, score, left)
         if best is None:
             return None
-        _, flight, score, silent = best
-        left = [want for want in self._left(flight) if want.flights == 1]
+        _, flight, score, left = best
+        return self._help(flight, score, left, now)
+
+    def _help(self, flight: Flight, score: Score, left: list[Want], now: float) -> Start | None:
+        silent = self._silent(flight, now)
         if len(left) > 1 and not silent:
             middle = left[len(left) // 2].key[1]
             for want in left:
@@ -268,7 +222,22 @@ class Planner:
             return None
         self.hedged_bytes += extra
         flight.helped = True
-        return self._fly(score, flight.object, left[0].key[1], flight.last, now)
+        return self._fly(score, flight.object, left[0].key[1], left[-1].key[1] + 1, now)
+
+    def _silent(self, flight: Flight, now: float) -> bool:
+        return now - flight.moved_at > max(self.policy.stall_s, 4 * self.scores[flight.source].latency_s)
+
+    def _coverage(self, now: float) -> tuple[set[Key], dict[Key, set[str]]]:
+        """Wants that some flight makes progress towards, and the sources that are being asked for each."""
+        moving: set[Key] = set()
+        asked: dict[Key, set[str]] = {}
+        for flight in self.flights.values():
+            silent = self._silent(flight, now)
+            for want in self._left(flight):
+                asked.setdefault(want.key, set()).add(flight.source)
+                if not silent:
+                    moving.add(want.key)
+        return moving, asked
 
     def _left(self, flight: Flight) -> Iterator[Want]:
         for leaf in range(flight.next, flight.last):
@@ -283,8 +252,7 @@ class Planner:
         flight = self.flights[flight_id]
         if received > flight.received:
             flight.received, flight.moved_at = received, now
-            want = self.wants.get((flight.object, flight.next))
-            if want is not None:
+            for want in self._left(flight):
                 want.progress_at = now
 
     def arrived(self, flight_id: int, leaf: int, now: float, length: int | None = None) -> bool:
@@ -324,6 +292,7 @@ class Planner:
 
     def _blame(self, flight: Flight, error: PeerError, left: list[Want], now: float) -> None:
         for want in left:
+            want.tried_at = want.tried_at if want.tried else now
             want.tried[flight.source] = f"{error.verdict} ({error.message})"
         if isinstance(error, (WrongBytesError, OversizeError)):
             key = (flight.object, flight.next)
@@ -361,11 +330,23 @@ class Planner:
         cancels = [cancel for flight in self.flights.values() if (cancel := self._judge(flight, now))]
         deadline = self.policy.progress_deadline_s
         for want in list(self.wants.values()):
-            alive = want.progress_at if want.tried or want.flights else max(want.progress_at, self._progress_at)
-            hard = want.tried and now - want.added_at > deadline * self.policy.hard_deadline_factor
+            alive = want.progress_at
+            if not want.flights and any(
+                score.name not in want.tried and self._may_have(want, score, now) for score in self.scores.values()
+            ):
+                alive = max(alive, self._progress_at)  # it waits its turn: others make progress
+            hard = want.tried and now - want.tried_at > deadline * self.policy.hard_deadline_factor
             if now - alive > deadline or hard:
                 self._fail(want)
-        return cancels
+        return cancels + self._make_room(now)
+
+    def _make_room(self, now: float) -> list[Cancel]:
+        """With every request slot taken, silent ones hold up sources that would answer: the longest silent one goes."""
+        if len(self.flights) < self.policy.threads or not any(score.ready(now) for score in self.scores.values()):
+            return []
+        silent = [flight for flight in self.flights.values() if now - flight.moved_at > 2 * self.policy.stall_s]
+        longest = min(silent, key=lambda flight: flight.moved_at, default=None)
+        return [Cancel(longest.id, SlowError("silent, while others waited"))] if longest else []
 
     def _judge(self, flight: Flight, now: float) -> Cancel | None:
         limits = self.policy.transfer

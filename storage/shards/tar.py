@@ -2,6 +2,9 @@
 
 Names are data: nothing here touches the file system. Reads ustar, pax (`path`, `size`) and GNU long names, as tar
 programs and webdataset's `ShardWriter` write them. A header walk costs 3 µs a member, `tarfile` 50.
+
+Only regular files are data. Links, devices and sparse files are named to `on_skipped(name, reason)`, by those who
+write an index and those who read by it alike; directories are passed over in silence, for nothing is in them.
 """
 
 from __future__ import annotations
@@ -16,6 +19,14 @@ BLOCK = 512
 _MAX_EXTENSION_BYTES = 1 << 20  # of one pax header or long name
 _KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)
 _EXTENSIONS = {b"x", b"g", b"L", b"K"}
+_REGULAR = {b"0", b"\0", b"7"}
+_NOT_DATA = {
+    b"1": "a hard link", b"2": "a symbolic link", b"3": "a character device", b"4": "a block device",
+    b"5": "", b"6": "a named pipe",
+}  # fmt: skip  # a directory has no reason: it is not named
+_SPARSE = "a sparse member"
+_MAX_DIGITS = 20  # of a decimal number: `int` refuses 4,300, and no size has more than these
+RESERVED = frozenset({"__key__", "__index__"})  # a loader's own keys in a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,11 @@ class SampleSpan:
 
 
 Read = Callable[[int, int], bytes | memoryview]
+OnSkipped = Callable[[str, str], None]
+
+
+def _ignore(_name: str, _reason: str) -> None:
+    pass
 
 
 def split_name(name: str) -> tuple[str, str] | None:
@@ -47,12 +63,13 @@ def split_name(name: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
-def members(read: Read, size: int) -> Iterator[Member]:
+def members(read: Read, size: int, on_skipped: OnSkipped = _ignore) -> Iterator[Member]:
     """The regular members of a tar of `size` bytes; `read(start, end)` gives its bytes.
 
-    Raises `FormatError` for a bad checksum, a size that leaves the archive, or an archive that ends early.
+    Raises `FormatError` for a bad checksum or number, a size that leaves the archive, an unknown type, or an archive
+    that ends early.
     """
-    at, first, long_name, long_size = 0, -1, None, None
+    at, first, long_name, long_size, sparse = 0, -1, None, None, False
     while at + BLOCK <= size:
         head = bytes(read(at, at + BLOCK))
         if not head.strip(b"\0"):
@@ -69,36 +86,40 @@ def members(read: Read, size: int) -> Iterator[Member]:
                 long_name = _text(data.rstrip(b"\0"))
             elif kind == b"x":
                 fields = _pax(data, at)
-                long_name = fields.get("path", long_name)
-                long_size = int(fields["size"]) if fields.get("size", "").isdigit() else long_size
+                long_name = fields.get("GNU.sparse.name") or fields.get("path", long_name)
+                long_size = _decimal(fields["size"], at) if fields.get("size") else long_size
+                sparse = sparse or any(key.startswith("GNU.sparse.") for key in fields)
         else:
             length = length if long_size is None else long_size
+            name = long_name or _name(head)
+            if kind in _NOT_DATA:  # nothing follows their header, whatever size it says
+                length = 0
+                if _NOT_DATA[kind]:
+                    on_skipped(name, _NOT_DATA[kind])
+            elif kind == b"S":
+                body = _after_sparse_map(read, head, body, size)
+            elif kind not in _REGULAR:
+                raise FormatError(f"a tar member at byte {at} has the unknown type {kind!r}")
             if body + length > size:
                 raise FormatError(f"a tar member at byte {at} ends {body + length - size} bytes behind the archive")
-            if kind in (b"0", b"\0", b"7"):
-                yield Member(long_name or _name(head), first, body, length)
-            elif kind not in (b"0", b"\0", b"7", b"1", b"2", b"3", b"4", b"5", b"6"):
-                raise FormatError(f"a tar member at byte {at} has the unknown type {kind!r}")
-            else:
-                length = length if kind == b"6" else 0
-            first, long_name, long_size = -1, None, None
+            if kind == b"S" or (sparse and kind in _REGULAR):  # their data are a map, and what lies between the holes
+                on_skipped(name, _SPARSE)
+            elif kind in _REGULAR:
+                yield Member(name, first, body, length)
+            first, long_name, long_size, sparse = -1, None, None, False
         at = body + -(-length // BLOCK) * BLOCK
     if at < size or first >= 0:
         raise FormatError(f"the tar ends early, at byte {size}")
 
 
-def samples(read: Read, size: int, on_skipped: Callable[[str], None] = lambda _: None) -> Iterator[SampleSpan]:
-    """The samples of a tar, in order. Members without an extension are no samples: named to `on_skipped`.
+def samples(read: Read, size: int, on_skipped: OnSkipped = _ignore) -> Iterator[SampleSpan]:
+    """The samples of a tar, in order. What can be no part of one is named to `on_skipped`.
 
     Raises `FormatError` as `members` does, and for a sample with two members of one extension.
     """
     key, start, end = "", -1, 0
     found: list[str] = []
-    for member in members(read, size):
-        parts = split_name(member.name)
-        if parts is None:
-            on_skipped(member.name)
-            continue
+    for member, parts in _parts(read, size, on_skipped):
         if start >= 0 and parts[0] != key:
             yield SampleSpan(key, start, end, tuple(found))
             start = -1
@@ -119,10 +140,7 @@ def read_sample(span: memoryview) -> tuple[str, dict[str, bytes]]:
     """
     found: dict[str, bytes] = {}
     key = None
-    for member in members(lambda start, end: span[start:end], len(span)):
-        parts = split_name(member.name)
-        if parts is None:
-            continue
+    for member, parts in _parts(lambda start, end: span[start:end], len(span)):
         if key is None:
             key = parts[0]
         if parts[0] != key or parts[1] in found:
@@ -131,6 +149,29 @@ def read_sample(span: memoryview) -> tuple[str, dict[str, bytes]]:
     if key is None:
         raise FormatError("there is no sample in this part of the tar")
     return key, found
+
+
+def _parts(read: Read, size: int, on_skipped: OnSkipped = _ignore) -> Iterator[tuple[Member, tuple[str, str]]]:
+    """The members that are part of a sample, with key and extension: the one rule for writers and readers."""
+    for member in members(read, size, on_skipped):
+        parts = split_name(member.name)
+        if parts is None:
+            on_skipped(member.name, "a member whose name has no extension")
+        elif parts[1] in RESERVED:
+            on_skipped(member.name, f"{parts[1]} is a key of holdfast's own")
+        else:
+            yield member, parts
+
+
+def _after_sparse_map(read: Read, head: bytes, body: int, size: int) -> int:
+    """Where the data of an old GNU sparse member start: behind the blocks that continue its map."""
+    more = head[482]
+    while more:
+        if body + BLOCK > size:
+            raise FormatError(f"the tar ends early, at byte {size}")
+        more = bytes(read(body, body + BLOCK))[504]
+        body += BLOCK
+    return body
 
 
 def _check_sum(head: bytes, at: int) -> None:
@@ -159,13 +200,21 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+def _decimal(text: str, at: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):  # "²".isdigit() too, and `int` raises
+        raise FormatError(f"the pax header at byte {at} has a bad number")
+    return int(text)
+
+
 def _pax(data: bytes, at: int) -> dict[str, str]:
     fields: dict[str, str] = {}
-    while data:
-        digits, _, _ = data.partition(b" ")
-        if not digits.isdigit() or not len(digits) + 1 < int(digits) <= len(data):
+    start = 0
+    while start < len(data):
+        digits = data[start : start + _MAX_DIGITS + 1].partition(b" ")[0]
+        length = _decimal(_text(digits), at)
+        if not len(digits) + 1 < length <= len(data) - start:
             raise FormatError(f"the pax header at byte {at} is malformed")
-        record, data = data[len(digits) + 1 : int(digits)], data[int(digits) :]
-        key, _, value = record.rstrip(b"\n").partition(b"=")
+        key, _, value = data[start + len(digits) + 1 : start + length].removesuffix(b"\n").partition(b"=")
         fields[_text(key)] = _text(value)
+        start += length
     return fields

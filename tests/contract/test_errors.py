@@ -12,7 +12,7 @@ from holdfast.configs.errors import HoldfastError
 from holdfast.loaders import errors as loader_errors
 from holdfast.storage import errors as storage_errors
 from holdfast.storage.dag.walk import PathNotFoundError
-from holdfast.storage.fetch.planner import SupersededError
+from holdfast.storage.fetch.work import SupersededError
 
 CLASSES = {
     value

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from holdfast.storage.errors import MissingError, PeerError, UnreachableError, WrongBytesError
-from holdfast.storage.fetch.planner import Planner, Start
+from holdfast.storage.fetch.planner import Planner
 from holdfast.storage.fetch.policy import FetchPolicy
 from holdfast.storage.fetch.scoreboard import Score
+from holdfast.storage.fetch.work import Start
 
 TICK_S = 0.05
 
@@ -63,7 +64,7 @@ class Swarm:
 
     def run(self, limit_s: float = 600.0) -> Swarm:
         while self.planner.wants and self.now < limit_s:
-            while (start := self.planner.next(self.now)) is not None:
+            while len(self._flights) < self.policy.threads and (start := self.planner.next(self.now)) is not None:
                 self._begin(start)
             self._advance()
         return self

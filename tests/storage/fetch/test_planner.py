@@ -31,7 +31,7 @@ def test_several_sources_are_faster_than_one() -> None:
     for swarm in (alone, three):
         swarm.want(1, range(200))
         swarm.run()
-    assert three.now < 0.5 * alone.now
+    assert three.now < 0.6 * alone.now, "eight requests at once instead of four"
 
 
 def test_urgent_leaves_come_first() -> None:
@@ -143,7 +143,7 @@ def test_a_dripping_source_is_cut_by_the_minimum_rate() -> None:
     swarm.run()
     assert "SLOW" in swarm.planner.scores["drip"].verdicts
     assert (1, 0) in swarm.planner.failed
-    assert swarm.now <= 8.0 * swarm.policy.hard_deadline_factor + 1
+    assert swarm.now <= 8.0 * swarm.policy.hard_deadline_factor + 10
 
 
 def test_drippers_that_take_turns_do_not_hold_a_leaf_for_ever() -> None:
@@ -151,7 +151,7 @@ def test_drippers_that_take_turns_do_not_hold_a_leaf_for_ever() -> None:
     swarm = Swarm(peers, replace(FetchPolicy(), progress_deadline_s=4.0))
     swarm.want(1, range(1))
     swarm.run(limit_s=1000)
-    assert swarm.now <= 4.0 * swarm.policy.hard_deadline_factor + 1
+    assert swarm.now <= 4.0 * swarm.policy.hard_deadline_factor + 10
 
 
 def test_a_slow_source_does_not_hold_up_the_last_leaves() -> None:
@@ -228,3 +228,19 @@ def test_a_liar_on_every_leaf_is_asked_ever_more_seldom() -> None:
     swarm.want(1, range(100))
     swarm.run(limit_s=20)
     assert len([1 for _, name, *_ in swarm.log if name == "liar"]) < 40
+
+
+@pytest.mark.parametrize("rate", [0.06e6, 0.1e6, 0.3e6, 1e6])
+def test_an_honest_source_on_a_slow_line_is_given_its_time(rate: float) -> None:
+    swarm = Swarm([Peer("slow", rate=rate, latency_s=0.15)])
+    swarm.want(1, range(64))
+    _all_done(swarm.run(limit_s=5000), 64)
+
+
+@pytest.mark.parametrize("mute", [1, 2, 6, 12])
+def test_silent_sources_do_not_keep_a_leaf_from_an_honest_one(mute: int) -> None:
+    peers = [Peer(f"mute{n}", silent=lambda _: True) for n in range(mute)]
+    swarm = Swarm([*peers, Peer("honest")], replace(FetchPolicy(), progress_deadline_s=8.0))
+    swarm.want(1, range(4))
+    _all_done(swarm.run(), 4)
+    assert max(swarm.done_at.values()) < 8.0
