@@ -39,7 +39,7 @@ class ShardCache:
         path = self.shards / str(layout.cid)
         marks = path.with_name(f"{path.name}.marks")
         if not path.exists():
-            self.evict(layout.size)
+            self.evict(layout.size)  # a file counts whole from the start: it is about to be filled
         while True:
             lease = Lease(marks)
             lease.take()
@@ -57,12 +57,15 @@ class ShardCache:
             lease.close()
 
     def evict(self, needed: int) -> int:
-        """Make room for `needed` bytes; returns the bytes freed. Files in use stay, even above the budget."""
+        """Make room for `needed` bytes; returns the bytes freed. Files in use stay, even above the budget.
+
+        Files count with their length, not with what is allocated: a sparse one in use goes on growing.
+        """
         found: list[tuple[int, int, Path]] = []
         for path in self.shards.glob("*.marks"):
             data = path.with_suffix("")
             with suppress(FileNotFoundError):
-                found.append((path.stat().st_mtime_ns, _allocated(data) + _allocated(path), path))
+                found.append((path.stat().st_mtime_ns, data.stat().st_size + path.stat().st_size, path))
         used, freed = sum(size for _, size, _ in found), 0
         for _, size, marks in sorted(found):
             if used - freed + needed <= self.max_bytes:

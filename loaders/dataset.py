@@ -115,7 +115,8 @@ class StreamingDataset(IterableDataset[Any]):
         order = Order(bytes(self.uri.root), self.seed, int(self._epoch[0]), view.parameters, self.shuffle)
         chosen = (order.samples_at(positions) for positions in part.positions())
         runtime.recheck()
-        for sample in stream(chosen, view.locate, self.prefetch_bytes):
+        ahead = max(view.max_open // 2, 1)
+        for sample in stream(chosen, view.locate, view.reader, self.prefetch_bytes, ahead):
             yield sample if self._decoder is None else self._decode(sample)
 
     def _decode(self, sample: Sample) -> Any:

@@ -104,3 +104,4 @@ class Runtime:
         self.engine.close()
         for file in list(self._files):
             file.close()
+        self.cache.evict(0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,34 +16,47 @@ _MAX_AHEAD = 8192  # samples; a bound on planning work and on how far a cold cac
 _MIN_AHEAD = 2
 
 
+class Place(NamedTuple):
+    """Where a sample is: its global index, its shard's number, its number in the shard."""
+
+    sample: int
+    shard: int
+    at: int
+
+
 def stream(
     samples: Iterator[npt.NDArray[np.int64]],
-    locate: Callable[[npt.NDArray[np.int64]], Iterator[tuple[int, Reader, int]]],
+    locate: Callable[[npt.NDArray[np.int64]], Iterator[Place]],
+    reader: Callable[[int], Reader],
     prefetch_bytes: int,
+    max_shards: int,
 ) -> Iterator[Sample]:
     """Yield each sample of `samples` (int64 global indices, in arrays), in order.
 
-    `locate` gives (global index, reader, index in the reader) for an array, lazily. Ahead of the consumer lie at most
-    `prefetch_bytes` of bytes that had to be asked for, and 8,192 samples.
+    Ahead of the consumer lie at most `prefetch_bytes` of bytes that had to be asked for, 8,192 samples, and samples
+    of `max_shards` different shards. `reader` opens a shard by number, or has it open still.
     """
     upcoming = chain.from_iterable(map(locate, samples))
-    queue: deque[tuple[int, Reader, int, int]] = deque()
-    ahead = 0
-    urgency = 0
-    while True:
-        while len(queue) < _MAX_AHEAD and (ahead < prefetch_bytes or len(queue) < _MIN_AHEAD):
-            item = next(upcoming, None)
-            if item is None:
+    queue: deque[tuple[Place, int]] = deque()
+    shards: Counter[int] = Counter()
+    ahead = urgency = 0
+    coming = next(upcoming, None)
+    while coming is not None or queue:
+        while coming is not None and len(queue) < _MAX_AHEAD:
+            enough = ahead >= prefetch_bytes and len(queue) >= _MIN_AHEAD
+            if queue and (enough or (coming.shard not in shards and len(shards) >= max_shards)):
                 break
-            number, reader, index = item
             urgency += 1
-            asked = reader.prefetch(index, float(urgency))
+            asked = reader(coming.shard).prefetch(coming.at, float(urgency))
             ahead += asked
-            queue.append((number, reader, index, asked))
-        if not queue:
-            return
-        number, reader, index, asked = queue.popleft()
-        sample = reader.sample(index)
+            shards[coming.shard] += 1
+            queue.append((coming, asked))
+            coming = next(upcoming, None)
+        place, asked = queue.popleft()
+        sample = reader(place.shard).sample(place.at)
         ahead -= asked
+        shards[place.shard] -= 1
+        if not shards[place.shard]:
+            del shards[place.shard]
         key, _ = sample.pop("__key__"), sample.pop("__index__", None)  # a shard's own column of that name loses
-        yield {"__key__": key, "__index__": number, **sample}
+        yield {"__key__": key, "__index__": place.sample, **sample}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import resource
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -17,9 +18,11 @@ from .readers.reader import Reader
 from .readers.tar import TarReader
 from .readers.tokens import TokenWindows
 from .runtime import Runtime
+from .stream import Place
 
 _DECODED_BYTES = 256 << 20
-_MAX_OPEN = 256  # shards open at once; what is waited for stays open beyond that
+_MAX_OPEN = 256  # shards open at once
+_DESCRIPTORS = 6  # of an open shard: lease, data, marks, and what their maps hold
 
 
 class View:
@@ -30,13 +33,14 @@ class View:
         dataset = runtime.dataset
         head, part = dataset.head, dataset.partition(partition)
         self._shards = [shard for shard in dataset.shards(partition) if shard.samples]
+        self.max_open = _max_open(self._shards, runtime.cache.max_bytes)
         run, self._first, self._windows = head.order.run, part.first_sample, None
         self.samples = part.samples
         if head.shard_format == "tokens":
             if seq_len is None or seq_len < 1:
                 raise ConfigError(f"a token dataset needs seq_len (got {seq_len})", hint="pass seq_len=2048, say")
             assert head.tokens is not None
-            open_shard = lru_cache(_MAX_OPEN)(runtime.open_shard)
+            open_shard = lru_cache(self.max_open)(runtime.open_shard)
             self._windows = TokenWindows(self._shards, open_shard, head.tokens.dtype, seq_len)
             self._first, self.samples, run = 0, window_count(part.samples, seq_len), max(1, run // seq_len)
         elif seq_len is not None:
@@ -45,21 +49,31 @@ class View:
         self._starts = np.array([shard.first_sample for shard in self._shards], dtype=np.int64)
         self._format = head.shard_format
         self._rows = DecodedRows(_DECODED_BYTES)
-        self._reader = lru_cache(_MAX_OPEN)(self._open)
+        self.reader = lru_cache(self.max_open)(self._open)
 
-    def locate(self, indices: npt.NDArray[np.int64]) -> Iterator[tuple[int, Reader, int]]:
-        """(global index, reader, number in the reader) of each; a shard is opened when its first sample is due."""
+    def locate(self, indices: npt.NDArray[np.int64]) -> Iterator[Place]:
+        """Where each sample is. A token window may span shards: all windows have one reader, number 0."""
         if self._windows is not None:
-            yield from ((index, self._windows, index) for index in indices.tolist())
+            yield from (Place(index, 0, index) for index in indices.tolist())
             return
         indices = indices + self._first
         numbers = np.searchsorted(self._starts, indices, side="right") - 1
-        places = indices - self._starts[numbers]
-        for index, number, place in zip(indices.tolist(), numbers.tolist(), places.tolist(), strict=True):
-            yield index, self._reader(number), place
+        yield from map(Place, indices.tolist(), numbers.tolist(), (indices - self._starts[numbers]).tolist())
 
     def _open(self, number: int) -> Reader:
-        shard: Shard = self._shards[number]
+        if self._windows is not None:
+            return self._windows
+        shard = self._shards[number]
         if self._format == "tar":
             return TarReader(shard, self.runtime.open_shard(shard), self.runtime.index(shard))
         return ParquetReader(shard, self.runtime.open_shard(shard), self._rows)
+
+
+def _max_open(shards: Sequence[Shard], cache_bytes: int) -> int:
+    """How many shards may be open: open ones cannot be evicted, and each takes descriptors."""
+    largest = max((shard.bytes for shard in shards), default=1)
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    by_descriptors = _MAX_OPEN if descriptors == resource.RLIM_INFINITY else descriptors // (2 * _DESCRIPTORS)
+    return max(
+        1, min(_MAX_OPEN, by_descriptors, cache_bytes // max(largest, 1) - 1)
+    )  # one more is opened before one goes

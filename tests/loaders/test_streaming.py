@@ -6,6 +6,8 @@ import io
 import json
 import pickle
 import random
+import resource
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -344,3 +346,76 @@ def test_sources_may_be_urls_a_roster_its_path_or_the_default_one(
     monkeypatch.delenv("HOLDFAST_ROSTER")
     with pytest.raises(ConfigError, match="no source is named"):
         StreamingDataset(published.uri, cache=tmp_path)
+
+
+def test_many_shards_need_few_descriptors_cold_and_warm(tmp_path: Path, publish_folder: Any, serve: Serve) -> None:
+    (tmp_path / "src").mkdir()
+    for number in range(400):
+        np.full(300, number, dtype=np.uint16).tofile(tmp_path / "src" / f"{number:04d}.bin")
+    for kind in ("tokens", "tar"):
+        source = tmp_path / "src"
+        options: dict[str, Any] = {"format": "tokens", "dtype": "uint16"}
+        if kind == "tar":
+            source, options = tmp_path / "tars", {}
+            source.mkdir()
+            for number in range(400):
+                with tarfile.open(source / f"{number:04d}.tar", "w") as tar:
+                    info = tarfile.TarInfo(f"{number}.txt")
+                    info.size = 3
+                    tar.addfile(info, io.BytesIO(b"abc"))
+        published = publish_folder(source, leaf_size=16384, **options)
+        url = serve(published.folder).url
+        most = 0
+        for _ in range(2):
+            dataset = StreamingDataset(
+                published.uri, sources=[url], cache=tmp_path / kind, seq_len=30 if kind == "tokens" else None
+            )
+            before = len(list(Path("/proc/self/fd").iterdir()))
+            count = 0
+            for _ in dataset:
+                count += 1
+                if count % 50 == 0:
+                    most = max(most, len(list(Path("/proc/self/fd").iterdir())) - before)
+            assert count == (3999 if kind == "tokens" else 400)
+            dataset.close()
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert most <= max(limit // 2, 256 * 6) + 50
+
+
+def test_the_cache_stays_within_its_budget_and_a_shard(tmp_path: Path, publish_folder: Any, serve: Serve) -> None:
+    (tmp_path / "src").mkdir()
+    rng = np.random.default_rng(4)
+    for number in range(12):
+        rng.integers(0, 9, 100_000, dtype=np.uint16).tofile(tmp_path / "src" / f"{number:02d}.bin")
+    published = publish_folder(tmp_path / "src", leaf_size=16384, format="tokens", dtype="uint16")
+    budget = 600_000
+    dataset = StreamingDataset(
+        published.uri, sources=[serve(published.folder).url], cache=tmp_path / "c", cache_bytes=budget, seq_len=500
+    )
+    most = 0
+    for count, _ in enumerate(dataset):
+        if count % 100 == 0:
+            most = max(most, sum(path.stat().st_size for path in (tmp_path / "c" / "shards").iterdir()))
+    dataset.close()
+    assert most <= budget + 200_000 + 10_000
+    assert sum(path.stat().st_size for path in (tmp_path / "c" / "shards").iterdir()) <= budget
+
+
+def test_a_byte_changed_between_two_passes_of_one_dataset_is_noticed(text: Any, serve: Serve, tmp_path: Path) -> None:
+    source, published = text
+    dataset = StreamingDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path)
+    wanted = {path.name: path.read_text() for path in source.iterdir()}
+    assert {sample["path"]: sample["text"] for sample in dataset} == wanted
+    victim = max((tmp_path / "shards").glob("*[!s]"), key=lambda path: path.stat().st_size)
+    before = victim.stat()
+    while victim.stat().st_mtime_ns == before.st_mtime_ns:
+        with victim.open("r+b") as file:
+            file.seek(1000)
+            byte = file.read(1)
+            file.seek(1000)
+            file.write(bytes([byte[0] ^ 1]))
+    dataset._seen = None  # decoded rows are kept in memory: read the file again
+    assert {sample["path"]: sample["text"] for sample in dataset} == wanted
+    dataset.close()
+    again = StreamingDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path)
+    assert {sample["path"]: sample["text"] for sample in collect(again)} == wanted
