@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +113,7 @@ def _describe_parquet(fd: int, stamp: Stamp, name: str) -> Facts:
         about, schema = parquet.metadata, parquet.schema_arrow
         groups = [about.row_group(at) for at in range(about.num_row_groups)]
         largest = max((group.total_byte_size for group in groups), default=0)
-        _check_names(name, schema)
+        _check_names(name, list(schema), RESERVED)
         columns = {field.name: str(field.type)[:_MAX_TYPE_TEXT] for field in list(schema)[:MAX_COLUMNS]}
         run = next((group.num_rows for group in groups if group.num_rows), 1)
         rows = about.num_rows
@@ -123,14 +123,16 @@ def _describe_parquet(fd: int, stamp: Stamp, name: str) -> Facts:
     return Facts(stamp, rows, columns, run=run, warnings=warnings)
 
 
-def _check_names(name: str, fields: Iterable[pa.Field]) -> None:
+def _check_names(name: str, fields: list[pa.Field], reserved: frozenset[str], within: str = "") -> None:
     """Refuse names by which a sample would lose a value: it is a mapping, and so is each record in it."""
-    seen: set[str] = set(RESERVED)
+    seen: set[str] = set()
     for field in fields:
-        if field.name in seen:
-            reason = "is one of holdfast's own keys" if field.name in RESERVED else "is there twice"
-            raise ConfigError(f"{name}: the column {field.name!r} {reason}", hint="rename the column")
+        if field.name in reserved or field.name in seen:
+            reason = "is one of holdfast's own keys" if field.name in reserved else "is there twice"
+            raise ConfigError(f"{name}: the column {within + field.name!r} {reason}", hint="rename the column")
         seen.add(field.name)
+        inner = [field.type.field(at) for at in range(field.type.num_fields)]
+        _check_names(name, inner, frozenset(), f"{within}{field.name}.")
 
 
 def _describe_tokens(fd: int, stamp: Stamp, name: str, dtype: str) -> Facts:

@@ -134,8 +134,10 @@ class _Draft:
         files, options = self.detected.files, self.options
         if self.detected.kind in AS_IT_LIES:
             self.progress.stage("hash", sum(file.size for file in files))
-            known = lambda path: self.keeper.known(path, options.leaf_size)
-            return as_they_lie(self.source, files, known, self._warn, indexed=self.format == "tar")
+            return as_they_lie(
+                self.source, files, lambda path: self.keeper.known(path, options.leaf_size), self._warn,
+                indexed=self.format == "tar",
+            )  # fmt: skip
         self.writer, shards = pack(
             self.source, self.detected, options, self.keeper.new_file, self.skipped, self.progress
         )

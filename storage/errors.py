@@ -145,6 +145,7 @@ class UnreachableError(PeerError):
     """No connection, or the server is failing (refused, reset, DNS, TLS, 5xx, 429)."""
 
     verdict = "UNREACHABLE"
+    status: int = 0  # of the HTTP answer; 0: there was none
     retry_after_s: float = 0.0  # what the server asked for (429, 503)
 
 

@@ -48,8 +48,8 @@ def get(
     `sources`: URLs, a roster or its path; None: the default roster. `deadline_s`: seconds without progress on a
     leaf before giving up. `partition`: only the shards of that one.
 
-    Raises `ConfigError` (input), `UnavailableError`, `IntegrityError`, `FormatError`, `StoreError`. What was
-    fetched until then stays and is used again.
+    Raises `ConfigError` (input, also a `dest` that holds a copy of something else), `UnavailableError`,
+    `IntegrityError`, `FormatError`, `StoreError`. What was fetched until then stays and is used again.
     """
     where = DatasetUri.parse(uri)
     chosen = choose_sources(sources, store=store, redirects=redirects)
@@ -57,11 +57,15 @@ def get(
     folder = MirrorFolder(Path(dest), where.path).open_folder()
     started = time.monotonic()
     try:
+        if not where.path:
+            folder.claim(where.root)
         with Session(where, chosen, policy=policy) as session:
             tree = session.tree
             select = _selection(Dataset(tree), partition)
             if where.path:
-                walk.run(walk.resolve(where.root, where.path.split("/")), tree.node)  # with words for what is not there
+                # with words for what is not there
+                found = walk.run(walk.resolve(where.root, where.path.split("/")), tree.node)
+                folder.claim(found.cid)
                 tree = RemoteTree(session.engine, where.root, tree.nodes, tree.find(where.path))
             progress = download(tree, folder, select=select, on_progress=on_progress)
             folder.sync()

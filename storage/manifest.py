@@ -3,12 +3,12 @@
 Pure: bytes in, typed values out. The rules, checked in this order:
 
 * the head is at most 1 MiB of canonical JSON, of format `holdfast-dataset` and a major version that we know;
-* a page holds at most 4,096 lines, and every page but the last exactly that many;
+* a page has at most 8 MiB and 4,096 lines, and every page but the last exactly that many;
 * shards follow each other without gap: `first_sample` of a line is the sum of the samples before it;
-* a page has at most 8 MiB;
 * paths are relative, without `.`, `..`, backslash, NUL or empty segments, and lie under `data/` or `index/`.
 
-What breaks a limit is not encoded either (`ConfigError`). Unknown keys are ignored: they belong to a newer minor version.
+What breaks a limit on bytes is not encoded either (`ConfigError`).
+Unknown keys are ignored: they belong to a newer minor version.
 """
 
 from __future__ import annotations

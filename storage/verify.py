@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from .blocks.block import Block
@@ -17,6 +19,7 @@ from .fetch.tree import RemoteTree
 from .sources.mirror import BLOCKS_FOLDER
 
 MAX_FINDINGS = 1000
+OUR_FOLDER = BLOCKS_FOLDER.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +127,15 @@ def verify_folder(
 ) -> Verification:
     """Hash every file of a copy against its nodes. `root`: what it should be; None: what its nodes say.
 
+    Files that the root does not list are findings too: nothing vouches for them.
+
     Raises `ConfigError` when it is no copy at all.
     """
     copy = FolderCopy(folder)
     root = root or copy.root()
     files = total = 0
     findings: list[Finding] = []
+    seen: set[str] = set()  # files, and folders whose node could not be read
     stack = [("", root, 0)]
     while stack:
         path, cid, tsize = stack.pop()
@@ -139,14 +145,32 @@ def verify_folder(
                 stack.extend((f"{path}/{e.name}".lstrip("/"), e.cid, e.tsize or 0) for e in reversed(entries))
                 continue
             layout = walk.raw_layout(cid, tsize) if cid.codec == RAW else walk.run(walk.file_layout(cid), copy.node)
-            _check_file(folder / path, layout)
+            seen.add(path or str(cid))  # a file that is itself the root goes by its CID
+            _check_file(folder / (path or str(cid)), layout)
             files += 1
             total += layout.size
             on_bytes(layout.size)
         except HoldfastError as error:
+            seen.add(path)
             if len(findings) < MAX_FINDINGS:
                 findings.append(Finding(path or str(cid), error.message))
+    if "" not in seen:
+        others = islice(_others(folder, seen), MAX_FINDINGS - len(findings))
+        findings.extend(Finding(name, "is not part of the dataset") for name in others)
     return Verification(root, files, total, tuple(findings))
+
+
+def _others(folder: Path, seen: set[str]) -> Iterator[str]:
+    """Files and links below `folder`, ours in `.holdfast` aside, that are neither in `seen` nor below it."""
+    skipped = seen | {OUR_FOLDER}
+    for place, folders, names in os.walk(folder):
+        at = Path(place).relative_to(folder)
+        inside = [name for name in folders if not (Path(place) / name).is_symlink()]
+        links = set(folders) - set(inside)
+        folders[:] = sorted(name for name in inside if str(at / name) not in skipped)
+        for name in sorted(links.union(names)):
+            if (path := str(at / name)) not in skipped:
+                yield os.fsencode(path).decode(errors="replace")  # may be no UTF-8, and is printed
 
 
 def _check_file(path: Path, layout: FileLayout) -> None:

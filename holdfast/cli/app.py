@@ -12,7 +12,6 @@ import sys
 import tempfile
 import traceback
 from importlib.metadata import version
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -81,9 +80,10 @@ def _terminated(_number: int, _frame: FrameType | None) -> None:
 
 
 def _bug(error: Exception) -> HoldfastError:
-    log = Path(tempfile.gettempdir()) / f"holdfast-{os.getpid()}.log"
     try:
-        log.write_text("".join(traceback.format_exception(error)))
+        number, log = tempfile.mkstemp(prefix="holdfast-", suffix=".log")  # nobody can put a link there before
+        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write("".join(traceback.format_exception(error)))
         hint = f"please report it with {log}"
     except OSError:
         hint = "please report it"

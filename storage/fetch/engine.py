@@ -10,6 +10,7 @@ An engine belongs to the process that started it: threads and sockets do not sur
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 import time
@@ -26,6 +27,7 @@ from ..errors import (
     PeerError,
     StoreError,
     UnavailableError,
+    UnreachableError,
     WrongBytesError,
 )
 from ..sources.source import FileRef, Source
@@ -36,7 +38,9 @@ from .policy import FetchPolicy
 from .scoreboard import Score, SourceStats
 from .work import Start, SupersededError
 
+LOG = logging.getLogger("holdfast.fetch")
 _TICK_S = 0.05
+_CLOSE_S = 5.0  # for all threads together; what nothing can wake (a look-up of a name) ends later by itself
 _NODE_BYTES = 1 << 16  # a guess for planning: nodes are at most some 60 KB per 1,024 links
 
 
@@ -92,6 +96,7 @@ class FetchEngine:
         self._transfers: dict[int, Transfer] = {}
         self._threads: list[threading.Thread] = []
         self._broken: StoreError | None = None
+        self._logged: set[tuple[str, str]] = set()  # (source, type): one traceback of each
         self._closing = False
 
     def start(self) -> FetchEngine:
@@ -116,8 +121,9 @@ class FetchEngine:
             self._stop.set()
             self._changed.notify_all()
             self._work.notify_all()
+        limit = time.monotonic() + _CLOSE_S
         for thread in self._threads:
-            thread.join(timeout=5)
+            thread.join(max(limit - time.monotonic(), 0))
         self._threads.clear()
         for source in self.sources.values():
             source.close()
@@ -260,10 +266,8 @@ class FetchEngine:
         except StoreError as failure:
             with self._changed:
                 self._broken = failure
-        except Exception as failure:  # noqa: BLE001 - a thread that dies in silence would hang its waiters
-            with self._changed:
-                self._broken = StoreError(f"{type(failure).__name__}: {failure}", hint="this is a bug of holdfast")
-                self._broken.__cause__ = failure
+        except Exception as failure:  # noqa: BLE001 - no source may end the run of the others, not by our bugs either
+            error = self._unexpected(source, failure)
         with self._changed:
             del self._transfers[start.flight]
             self.planner.scores[start.source].bytes += transfer.received
@@ -273,6 +277,18 @@ class FetchEngine:
             self.planner.ended(start.flight, error, now, first)
             self._work.notify()  # this thread asks again itself; another one, because the window may have grown
             self._changed.notify_all()
+
+    def _unexpected(self, source: Source, failure: Exception) -> UnreachableError:
+        """A failure that no source should have, as one of this source."""
+        kind = type(failure).__name__
+        if isinstance(failure, HoldfastError):
+            return UnreachableError(f"{kind}: {failure.message}")
+        with self._changed:
+            first = (source.name, kind) not in self._logged
+            self._logged.add((source.name, kind))
+        if first:
+            LOG.error("%s failed in a way that is a bug of holdfast: %s", source.name, kind, exc_info=failure)
+        return UnreachableError(f"{kind}, which is a bug of holdfast")
 
     def _fetch_leaves(self, source: Source, start: Start, job: _FileJob, transfer: Transfer) -> None:
         def on_leaf(leaf: int, data: memoryview) -> bool:
@@ -285,6 +301,10 @@ class FetchEngine:
             except HashMismatchError as error:
                 self._keep(source, job.file.layout.leaf_cid(leaf), data)
                 raise WrongBytesError(f"leaf {leaf} of {job.file.path or job.file.layout.cid.short()}") from error
+            except HoldfastError:
+                raise
+            except Exception as error:  # not the source's: no client may take it for one of its sockets
+                raise StoreError(f"{type(error).__name__}: {error}", hint="this is a bug of holdfast") from error
             finally:
                 self._written(job)
             with self._changed:

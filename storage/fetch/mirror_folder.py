@@ -17,7 +17,7 @@ from ..blocks.block import Block
 from ..blocks.hashing import hash_file
 from ..blocks.memory_file import MemoryFile
 from ..blocks.verified_file import VerifiedFile, disk_error
-from ..cid import RAW
+from ..cid import CID, RAW
 from ..errors import ConfigError, FormatError, HoldfastError
 from ..manifest import check_path
 from ..sources.mirror import BLOCKS_FOLDER
@@ -51,6 +51,24 @@ class MirrorFolder:
         except OSError as error:
             raise disk_error(error, self.folder) from error
         return self
+
+    def claim(self, top: CID) -> None:
+        """Say what will be fetched. Raises `ConfigError` when the folder holds a copy of something else.
+
+        A raw block has no node to tell by.
+        """
+        place = self.folder / BLOCKS_FOLDER
+        if top.codec == RAW or (place / str(top.v1())).is_file():
+            return
+        try:
+            others = place.is_dir() and any(_is_cid(path.name) for path in place.iterdir())
+        except OSError as error:
+            raise disk_error(error, place) from error
+        if others:
+            raise ConfigError(
+                f"{self.folder} holds a copy of something else than {top}",
+                hint="name a new or an empty folder: two datasets in one would be mixed, and neither could be checked",
+            )
 
     def sync(self) -> None:
         """Make everything durable at once: a sync per file made thousands of small files five times slower."""
@@ -122,6 +140,13 @@ class MirrorFolder:
             raise disk_error(error, path) from error
         finally:
             file.close()
+
+
+def _is_cid(name: str) -> bool:
+    try:
+        return bool(CID.parse(name))
+    except FormatError:
+        return False
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from ..blocks.disk import DiskStore
 from ..cid import CID, RAW
 from ..dag import walk
-from ..errors import StoreError, UnavailableError
+from ..errors import QuotaError, StoreError, UnavailableError
 from ..fetch.download import Progress, download
 from ..fetch.engine import FetchEngine
 from ..fetch.evidence import Evidence
@@ -62,6 +62,9 @@ class PinJob:
         except Exception as error:
             if self._cancelled.is_set():  # whatever the engine said as it was closed under us
                 raise CancelledError from error
+            if isinstance(error, StoreError) and not isinstance(error, QuotaError):
+                engine.close()  # nobody writes any more
+                target.drop()  # our disk is full, or failing: what is half done only fills it
             raise
         finally:
             engine.close()

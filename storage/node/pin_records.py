@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..blocks.catalog import Catalog
 from ..cid import CID
+from ..errors import StoreError
 from ..pins.pin import Status
 from .pin_query import PinQuery
 
@@ -35,6 +37,8 @@ class PinRecords:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        self._unwritten: dict[str, Mapping[str, str]] = {}  # `info` of failed ones that the disk did not take
+        self._lock = threading.Lock()
 
     def add(
         self, cid: CID, name: str, origins: Sequence[str], meta: Mapping[str, str], *, replaces: str | None = None
@@ -68,10 +72,34 @@ class PinRecords:
                 (status.value, json.dumps(dict(info)), requestid),
             )
 
+    def fail(self, requestid: str, info: Mapping[str, str]) -> bool:
+        """Note that it failed, in memory at least: a full disk takes no row. Whether it is durable."""
+        with self._lock:
+            self._unwritten[requestid] = info
+        return self.write_failed()
+
+    def write_failed(self) -> bool:
+        """Try again to write what failed. Whether nothing is left to write. Never raises `StoreError`."""
+        with self._lock:
+            unwritten = list(self._unwritten.items())
+        try:
+            for requestid, info in unwritten:
+                self.update(requestid, Status.FAILED, info)
+                self._forget(requestid)
+        except StoreError:
+            return False
+        return True
+
+    def _forget(self, requestid: str) -> None:
+        with self._lock:
+            self._unwritten.pop(requestid, None)
+
     def remove(self, requestid: str) -> bool:
         """Remove it. Whether it was there."""
         with self._catalog.transaction() as connection:
-            return connection.execute("DELETE FROM pins WHERE requestid = ?", (requestid,)).rowcount > 0
+            found = connection.execute("DELETE FROM pins WHERE requestid = ?", (requestid,)).rowcount > 0
+        self._forget(requestid)
+        return found
 
     def unfinished(self) -> list[PinRecord]:
         """What is queued or under way, the oldest first."""
@@ -81,20 +109,31 @@ class PinRecords:
         """How many requests match, and the newest of them up to the query's limit."""
         where, values = ["created_us < ?", "created_us > ?"], [query.before_us, query.after_us]
         parameters: list[object] = [*values]
+        with self._lock:
+            statuses = () if self._unwritten else query.statuses  # a row may be older than what we know
         for column, wanted in (
             ("root", [bytes(form) for cid in query.cids for form in _forms(cid)]),
-            ("status", [status.value for status in query.statuses]),
+            ("status", [status.value for status in statuses]),
         ):
             if wanted:
                 where.append(f"{column} IN ({','.join('?' * len(wanted))})")
                 parameters += wanted
         rows = self._select(f"WHERE {' AND '.join(where)} ORDER BY created_us DESC", tuple(parameters))
+        rows = [row for row in rows if not query.statuses or row.status in query.statuses]
         rows = [row for row in rows if query.matches(row.name, row.meta)]
         return len(rows), rows[: query.limit]
 
     def _select(self, clause: str, values: tuple[object, ...]) -> list[PinRecord]:
         rows = self._catalog.rows(f"SELECT {_COLUMNS} FROM pins {clause}", values)  # noqa: S608 - our own clauses
-        return [_record(row) for row in rows]
+        with self._lock:
+            unwritten = dict(self._unwritten)
+        found = [_record(row) for row in rows]
+        return [
+            replace(record, status=Status.FAILED, info=unwritten[record.requestid])
+            if record.requestid in unwritten
+            else record
+            for record in found
+        ]
 
 
 def _forms(cid: CID) -> set[CID]:

@@ -122,24 +122,26 @@ class Pinner:
         return None
 
     def _pin(self, record: PinRecord, job: PinJob) -> None:
-        self._records.update(record.requestid, Status.PINNING, {})
         try:
+            self._records.write_failed()  # there may be room again
+            self._records.update(record.requestid, Status.PINNING, {})
             info = job.run(lambda: self._sources(record))
+            self._records.update(record.requestid, Status.PINNED, info)
         except CancelledError:
             LOG.info("the pin of %s was ended before it was complete", record.cid)
-            return
         except HoldfastError as error:
             self._failed(record, job, error.message + (f" ({error.hint})" if error.hint else ""))
-        except Exception:  # noqa: BLE001 - as above
+        except Exception:
+            if self._stopping:  # the store may be closed by now
+                raise
             LOG.exception("a bug of holdfast ended the pin of %s", record.cid)
             self._failed(record, job, "an error of this peer; its log says more")
         else:
-            self._records.update(record.requestid, Status.PINNED, info)
             LOG.info("pinned %s (%s bytes)", record.cid, info["bytes"])
 
     def _failed(self, record: PinRecord, job: PinJob, why: str) -> None:
-        LOG.warning("the pin of %s failed: %s", record.cid, why)
-        self._records.update(record.requestid, Status.FAILED, {**job.info(), "error": why})
+        durable = self._records.fail(record.requestid, {**job.info(), "error": why})
+        LOG.warning("the pin of %s failed: %s%s", record.cid, why, "" if durable else "; this is noted in memory only")
 
     def _sources(self, record: PinRecord) -> list[Source]:
         sources = list(self._trusted())

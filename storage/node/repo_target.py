@@ -48,6 +48,12 @@ class RepoTarget:
             file.close()
         self._room.keep(self._partial.pop(id(file)), ref.layout)
 
+    def drop(self) -> None:
+        """Give up: what is not complete is deleted, which frees our disk."""
+        for partial in self._partial.values():
+            self._room.drop(partial)
+        self._partial.clear()
+
     def close(self) -> None:
         """Flush what is complete, and let go of what is not. Idempotent."""
         for partial in self._partial.values():

@@ -111,6 +111,12 @@ class Room:
             self._filling.discard(partial)
             self.budget.release(partial, kept=False)
 
+    def drop(self, partial: Path) -> None:
+        """As `leave`, but it is deleted."""
+        with self._lock:
+            self.leave(partial)
+            _drop(partial)
+
     def flush(self) -> None:
         """Take what is complete into the catalogue."""
         with self._lock:

@@ -7,7 +7,7 @@ Blocks come by `?format=raw`. A run of leaves comes as one Range of the plain fi
 from __future__ import annotations
 
 from ..cid import CID
-from ..errors import MissingError, PeerError, WithheldError
+from ..errors import MissingError, PeerError, UnreachableError, WithheldError
 from ..limits import MAX_BLOCK_BYTES
 from .http import Endpoint, HttpClient
 from .ranges import LeafBuffers, range_header, read_leaves
@@ -42,7 +42,8 @@ class Gateway:
             with self._http.get(f"/ipfs/{file.layout.cid}", transfer, headers) as answer:
                 read_leaves(answer, file.layout, first, last, self._buffers, on_leaf)
         except PeerError as error:
-            refused = isinstance(error, (MissingError, WithheldError)) or "406" in error.message
+            refused = isinstance(error, (MissingError, WithheldError))
+            refused = refused or (isinstance(error, UnreachableError) and error.status == 406)
             if not refused or transfer.received != received:
                 raise
             self._fetch_raw(file, first, last, transfer, on_leaf)

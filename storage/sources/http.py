@@ -8,11 +8,12 @@ from outside, through `Transfer`. Third-party exceptions end here: what leaves i
 from __future__ import annotations
 
 import http.client
-import socket
+import re
 import ssl
 import threading
 import time
 import urllib.request
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from ..errors import (
     WrongBytesError,
 )
 from ..limits import TransferLimits
+from .dial import Dial, TlsConnection
 from .netguard import NetGuard
 from .transfer import Transfer
 
@@ -51,13 +53,23 @@ class Endpoint:
     limits: TransferLimits = field(default_factory=TransferLimits)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"{self.url!r} is not an address", hint="give http://host:port or https://host")
+        # Nothing of an address with an @ in it is ever shown: it may be a password.
+        if "@" in re.split(r"[/?#\\]", self.url.split("://", 1)[-1], maxsplit=1)[0]:
+            raise ConfigError(
+                "an address holds a user name or a password, which would be shown in reports",
+                hint="leave it out, and name the secret in a roster by token_env or headers_env",
+            )
+        shown = "an address" if "@" in self.url else repr(self.url)
         try:
+            parts = urlsplit(self.url)
             _ = parts.port
-        except ValueError as error:
-            raise ConfigError(f"{self.url!r}: {error}", hint="a port is between 1 and 65535") from error
+        except ValueError:
+            parts = None
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(
+                f"{shown} is not http(s)://host or http(s)://host:port",
+                hint="give http://host:port or https://host; a port is between 1 and 65535",
+            )
 
 
 class Answer:
@@ -124,13 +136,19 @@ class Answer:
 
 
 class HttpClient:
-    """Requests to one origin and those that it redirects to. Safe from any thread; not across a fork."""
+    """Requests to one origin and those that it redirects to. Safe from any thread; not across a fork.
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    A proxy of the environment is used for addresses that the user named. Redirects are dialled directly: behind a
+    proxy the address that is reached could not be checked.
+    """
+
+    def __init__(self, endpoint: Endpoint, onward: _Onward | None = None) -> None:
         self.endpoint = endpoint
         self._parts = urlsplit(endpoint.url)
         self._idle: list[http.client.HTTPConnection] = []
-        self._redirected: dict[tuple[str, str], HttpClient] = {}
+        self._onward = onward or _Onward(endpoint)
+        self._owned = onward is None
+        self._keeps = True  # connections, after a request
         self._lock = threading.Lock()
         self._tls: ssl.SSLContext | None = None
 
@@ -138,11 +156,16 @@ class HttpClient:
         """Close idle connections. Requests in flight close their own."""
         with self._lock:
             idle, self._idle = self._idle, []
-            others = list(self._redirected.values())
         for connection in idle:
             connection.close()
-        for other in others:
-            other.close()
+        if self._owned:
+            self._onward.close()
+
+    def retire(self) -> None:
+        """Close idle connections and keep none any more. Requests in flight end as they would have."""
+        with self._lock:
+            self._keeps = False
+        self.close()
 
     @contextmanager
     def get(self, path: str, transfer: Transfer, headers: Mapping[str, str] | None = None) -> Iterator[Answer]:
@@ -175,10 +198,11 @@ class HttpClient:
                 yield answer
             reusable = answer.drained
         finally:
+            transfer.detach()  # a late `cancel` must not hit the next user of this connection
             with suppress(OSError):
                 response.close()
             with self._lock:
-                reusable = reusable and not transfer.cancelled and len(self._idle) < _MAX_IDLE
+                reusable = reusable and self._keeps and not transfer.cancelled and len(self._idle) < _MAX_IDLE
                 if reusable:
                     self._idle.append(connection)
             if not reusable:
@@ -192,7 +216,7 @@ class HttpClient:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
             kept = connection is not None
-            connection = connection or self._connection()
+            connection = connection or self._connection(transfer)
             try:
                 with _peer_errors(transfer, answered=False):
                     if connection.sock is None:
@@ -202,10 +226,12 @@ class HttpClient:
                     connection.request("GET", self._absolute(target), headers=sent)
                     return connection, connection.getresponse()
             except _StaleConnectionError as error:
+                transfer.detach()
                 connection.close()
                 if not kept:
                     raise UnreachableError(f"the server closed the connection: {error}") from error
             except BaseException:
+                transfer.detach()
                 connection.close()
                 raise
 
@@ -220,20 +246,19 @@ class HttpClient:
         address = urllib.request.getproxies().get(self._parts.scheme)
         return urlsplit(address if "//" in address else f"http://{address}") if address else None
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, transfer: Transfer) -> http.client.HTTPConnection:
         secure = self._parts.scheme == "https"
         host, port = self._parts.hostname or "", self._parts.port or (443 if secure else 80)
-        proxy = self._proxy()
-        dial = _Dial(self.endpoint, proxy.hostname or "", proxy.port or 8080) if proxy else _Dial(self.endpoint)
-        limits = self.endpoint.limits
+        proxy, wait_s = self._proxy(), self.endpoint.limits.connect_s
         connection: http.client.HTTPConnection
         if secure:
-            connection = http.client.HTTPSConnection(host, port, timeout=limits.connect_s, context=self._context())
+            connection = TlsConnection(host, port, timeout=wait_s, context=self._context(), transfer=transfer)
             if proxy:
                 connection.set_tunnel(host, port)
         else:
-            connection = http.client.HTTPConnection(host, port, timeout=limits.connect_s)
-        connection._create_connection = dial  # type: ignore[attr-defined]
+            connection = http.client.HTTPConnection(host, port, timeout=wait_s)
+        through = (proxy.hostname or "", proxy.port or 8080) if proxy else None
+        connection._create_connection = Dial(self.endpoint.guard, transfer, through)  # type: ignore[attr-defined]
         return connection
 
     def _context(self) -> ssl.SSLContext:
@@ -247,55 +272,62 @@ class HttpClient:
     def _follow(self, target: str, response: http.client.HTTPResponse, left: int) -> tuple[HttpClient, str]:
         location = response.headers.get("Location", "")
         here = f"{self._parts.scheme}://{self._parts.netloc}"
-        parts = urlsplit(urljoin(here + target, location))
         if left <= 0:
             raise UnreachableError("too many redirects")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UnreachableError(f"redirected to {location[:80]!r}, which is no http address")
+        try:
+            parts = urlsplit(urljoin(here + target, location))
+            _ = parts.port
+        except ValueError as error:
+            raise UnreachableError("redirected to what is no address") from error
+        if "@" in parts.netloc:
+            raise UnreachableError("redirected to an address with a user name or a password in it")
+        netloc = parts.netloc
+        sound = netloc.isascii() and netloc.isprintable() and " " not in netloc and "\\" not in netloc
+        if parts.scheme not in ("http", "https") or not parts.hostname or not sound:
+            what = "something else" if "@" in location else repr(location[:80])
+            raise UnreachableError(f"redirected to {what}, which is no http address")
         if self._parts.scheme == "https" and parts.scheme == "http":
             raise UnreachableError("redirected from https to http")
         onward = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if (parts.scheme, parts.netloc) == (self._parts.scheme, self._parts.netloc):
+        if (parts.scheme, netloc) == (self._parts.scheme, self._parts.netloc):
             return self, onward
+        try:
+            return self._onward.client(f"{parts.scheme}://{netloc}"), onward
+        except ConfigError as error:
+            raise UnreachableError("redirected to what is no address") from error
+
+
+class _Onward:
+    """The clients for origins that somebody redirected to, the last 16: there may be any number of them (a CDN)."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._clients: OrderedDict[str, HttpClient] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def client(self, url: str) -> HttpClient:
+        """A client for this origin, without the headers, which may hold secrets. Raises `ConfigError`."""
+        evicted = None
         with self._lock:
-            key = (parts.scheme, parts.netloc)
-            if key not in self._redirected and len(self._redirected) >= _MAX_REDIRECT_ORIGINS:
-                raise UnreachableError("redirected to too many different hosts")
-            if key not in self._redirected:
-                guard = self.endpoint.redirect_guard
-                self._redirected[key] = HttpClient(
-                    Endpoint(
-                        f"{parts.scheme}://{parts.netloc}",
-                        ca_file=self.endpoint.ca_file,
-                        guard=guard,
-                        redirect_guard=guard,
-                        limits=self.endpoint.limits,
-                    )
-                )
-            return self._redirected[key], onward
+            if url not in self._clients:
+                guard = self._endpoint.redirect_guard
+                ca_file, limits = self._endpoint.ca_file, self._endpoint.limits
+                endpoint = Endpoint(url, ca_file=ca_file, guard=guard, redirect_guard=guard, limits=limits)
+                self._clients[url] = HttpClient(endpoint, self)
+                if len(self._clients) > _MAX_REDIRECT_ORIGINS:
+                    _, evicted = self._clients.popitem(last=False)
+            self._clients.move_to_end(url)
+            found = self._clients[url]
+        if evicted is not None:
+            evicted.retire()
+        return found
 
-
-class _Dial:
-    """`socket.create_connection`, but to a checked address, or to a proxy."""
-
-    def __init__(self, endpoint: Endpoint, proxy_host: str = "", proxy_port: int = 0) -> None:
-        self._endpoint, self._proxy = endpoint, (proxy_host, proxy_port)
-
-    def __call__(self, address: tuple[str, int], timeout: float, *_: object) -> socket.socket:
-        host, port = self._proxy if self._proxy[0] else address
-        error: OSError | None = None
-        for family, where in self._endpoint.guard.resolve(host, port):
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.settimeout(timeout)
-                sock.connect(where)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            except OSError as failure:
-                sock.close()
-                error = failure
-            else:
-                return sock
-        raise error or OSError(f"{host} has no address")
+    def close(self) -> None:
+        """Close idle connections of all of them."""
+        with self._lock:
+            clients = list(self._clients.values())
+        for client in clients:
+            client.close()
 
 
 class _StaleConnectionError(Exception):
@@ -353,6 +385,7 @@ def _status_error(response: http.client.HTTPResponse) -> PeerError:
     if status in (401, 403, 410, 451):
         return WithheldError(f"{status} {response.reason}"[:60])
     error = UnreachableError(f"{status} {response.reason}"[:60])
+    error.status = status
     with suppress(ValueError):
         error.retry_after_s = min(float(response.headers.get("Retry-After", "")), 60.0)
     return error

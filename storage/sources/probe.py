@@ -26,10 +26,14 @@ class Probed:
         self._lock = threading.Lock()
 
     def _source(self, root: CID, transfer: Transfer) -> Source:
-        with self._lock:
+        while not self._lock.acquire(timeout=0.05):  # another thread asks
+            transfer.check()
+        try:
             if self._found is None:
                 self._found = self._ask(root, transfer)
             return self._found
+        finally:
+            self._lock.release()
 
     def _ask(self, root: CID, transfer: Transfer) -> Source:
         http = HttpClient(self._endpoint)
@@ -54,7 +58,7 @@ class Probed:
                 return answer.read(1) == b""
         except UnreachableError as error:
             # A failing server (5xx, or no HTTP at all) may be either: ask again later. 400 is a static host's no.
-            if error.message.startswith("4"):
+            if 400 <= error.status < 500:
                 return False
             raise
         except PeerError:
@@ -70,6 +74,6 @@ class Probed:
 
     def close(self) -> None:
         """See `Source.close`."""
-        with self._lock:
-            if self._found is not None:
-                self._found.close()
+        found = self._found  # without the lock: a thread that still asks must not hold this one up
+        if found is not None:
+            found.close()

@@ -29,6 +29,11 @@ class Transfer:
             self._socket = sock
         self.check()
 
+    def detach(self) -> None:
+        """Forget the socket, before its owner closes it or gives it to somebody else."""
+        with self._lock:
+            self._socket = None
+
     def cancel(self, reason: PeerError) -> None:
         """End the request; its reader raises `reason`. The first reason stays."""
         with self._lock:

@@ -113,7 +113,10 @@ def _each(change: Callable[[Path], object]) -> Callable[[Case], None]:
 
 
 def _flip_and_bless(path: Path) -> None:
-    """The attacker also knows the marks: every leaf present, the seal of the file as it is now, another run's."""
+    """The attacker also sets every mark to "verified"; the seal stays that of the file as it was.
+
+    Whoever can write the seal too (it is no signature) deceives a run without `reverify`: the README says so.
+    """
     _write(path, _flip)
     marks = Path(f"{path}.marks")
     data = bytearray(marks.read_bytes())

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from holdfast import StreamingDataset
-from holdfast.loaders.stream import stream
+from holdfast.loaders.stream import Place, stream
 from support.mirror_server import MirrorServer
 from support.samples import collect
 
@@ -160,5 +160,5 @@ def test_the_loaders_own_keys_win_over_a_shards() -> None:
         def sample(self, index: int) -> dict[str, Any]:
             return {"__index__": -1, "__key__": "mine", "x": 1}
 
-    found = stream(iter([np.array([5])]), lambda numbers: ((int(n), Rude(), 0) for n in numbers), 1)
+    found = stream(iter([np.array([5])]), lambda at: (Place(int(n), 0, 0) for n in at), lambda _: Rude(), 1, 1)
     assert list(found) == [{"__key__": "mine", "__index__": 5, "x": 1}]

@@ -1,7 +1,9 @@
 """The pinning service: requests over real sockets, fetched from real origins."""
 
 import json
+import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -446,3 +448,69 @@ def test_a_restart_fetches_only_what_is_missing(tmp_path: Path) -> None:
             assert node.settled(requestid)["status"] == "pinned"
             assert node.get(f"/ipfs/{root}/data/big.bin").body == data
     assert sent[0] <= len(data) - before + 64 * LEAF
+
+
+FULL_DISK = """
+import json, sys
+from pathlib import Path
+from support.mirror_server import MirrorServer
+from support.running_node import RunningNode
+from support.trees import mirror_folder
+from holdfast.storage.sources.netguard import NetGuard
+import logging, random
+logging.basicConfig(stream=sys.stderr)
+disk, place, ballast = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+root = mirror_folder(place, {"a.bin": random.Random(1).randbytes(4 << 20)})
+with MirrorServer(place) as mirror, RunningNode(disk / "repo", guard=NetGuard.parse(["127.0.0.0/8"])) as node:
+    requestid = node.pin(root, mirror.url)
+    pin = node.settled(requestid)
+    listed = node.get("/pins?status=failed").json()
+    pinning = node.get("/pins?status=pinning,queued").json()
+    print(json.dumps([pin["status"], pin["info"]["error"], listed["count"], pinning["count"],
+                      [path.name for path in (disk / "repo/files").iterdir()]]))
+    if ballast:
+        full = (disk / "ballast").open("wb", buffering=0)
+        try:
+            while full.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+        records = node.node._pinner._records
+        print(json.dumps(records.fail(requestid, {"error": "in memory " + "x" * 30000})))
+        print(json.dumps(node.ask("GET", f"/pins/{requestid}").json()["info"]["error"][:9]))
+        print(json.dumps(node.get("/pins?status=failed").json()["count"]))
+        full.close()
+        (disk / "ballast").unlink()
+        print(json.dumps(records.write_failed()))
+        print(json.dumps(node.get("/pins?status=failed").json()["count"]))
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> list[str]:
+    """What to put before a command, so that `tmp_path/disk` is a file system of 1 MiB there."""
+    (tmp_path / "disk").mkdir()
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
+               f'mount -t tmpfs -o size={1 << 20} holdfast "{tmp_path}/disk" && exec "$@"', "sh"]  # fmt: skip
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a tmpfs in a namespace of their own")
+    return command
+
+
+@pytest.mark.parametrize("ballast", [0, 1])
+def test_a_full_disk_fails_the_pin_with_a_sentence_and_frees_what_it_took(
+    tmp_path: Path, small_disk: list[str], ballast: int
+) -> None:
+    done = subprocess.run(
+        [*small_disk, sys.executable, "-c", FULL_DISK, tmp_path / "disk", tmp_path / "origin", str(ballast)],
+        capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (status, error, failed, pinning, left), *more = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (status, failed, pinning) == ("failed", 1, 0)
+    assert "no space left" in error or "full" in error
+    assert left == [], "a partial file would keep the disk full"
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("no space left") == 1
+    if ballast:
+        assert more == [False, "in memory", 1, True, 1]

@@ -3,8 +3,10 @@
 import datetime
 import ipaddress
 import os
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.storage.errors import (
+    ConfigError,
     ForbiddenAddressError,
     MissingError,
     OversizeError,
@@ -199,3 +202,159 @@ def test_a_cancelled_transfer_wakes_its_reader(folder: Path) -> None:
             threading.Timer(0.05, transfer.cancel, [reason]).start()
             answer.readinto(memoryview(bytearray(100)))
     assert os.getpid()
+
+
+class _Hosts:
+    """One server on every address of 127.0.0.0/8; counts the connections that are open."""
+
+    def __enter__(self) -> "_Hosts":
+        outer = self
+        self.open = 0
+        self.hold = threading.Event()
+        self.hold.set()
+        self.held = threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                outer.open += 1
+
+            def finish(self) -> None:
+                super().finish()
+                outer.open -= 1
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", "4")
+                self.end_headers()
+                self.wfile.write(b"ho")
+                self.wfile.flush()
+                outer.held.set()
+                outer.hold.wait(10)
+                self.wfile.write(b"st")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("0.0.0.0", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hold.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def test_any_number_of_hosts_may_be_redirected_to_and_few_connections_are_kept(folder: Path) -> None:
+    with _Hosts() as hosts:
+        go = lambda path, _: Reply(302, {"Location": f"http://127.0.0.{path}:{hosts.port}/x"}, b"")
+        with MirrorServer(folder, go) as hub:
+            client = HttpClient(Endpoint(hub.url, redirect_guard=LOOPBACK))
+            for number in [*range(2, 42), *range(2, 8)]:
+                assert _read(client, f"/{number}") == b"host"
+            limit = time.monotonic() + 5
+            while hosts.open > 16:
+                assert time.monotonic() < limit, hosts.open
+                time.sleep(0.01)
+            client.close()
+            while hosts.open:
+                assert time.monotonic() < limit, hosts.open
+                time.sleep(0.01)
+
+
+def test_a_request_under_way_survives_that_its_host_is_forgotten(folder: Path) -> None:
+    with _Hosts() as hosts:
+        go = lambda path, _: Reply(302, {"Location": f"http://127.0.0.{path}:{hosts.port}/x"}, b"")
+        with MirrorServer(folder, go) as hub:
+            client = HttpClient(Endpoint(hub.url, redirect_guard=LOOPBACK))
+            hosts.hold.clear()
+            found: list[bytes] = []
+            reader = threading.Thread(target=lambda: found.append(_read(client, "/2")))
+            reader.start()
+            assert hosts.held.wait(5)
+            for number in range(3, 30):
+                client._follow("/x", _Moved(f"http://127.0.0.{number}:{hosts.port}/x"), 1)  # type: ignore[arg-type]
+            hosts.hold.set()
+            reader.join(5)
+            assert found == [b"host"]
+            limit = time.monotonic() + 5
+            while hosts.open:  # not kept: nobody would ever close it
+                assert time.monotonic() < limit
+                time.sleep(0.01)
+            client.close()
+
+
+class _Moved:
+    """An answer that redirects."""
+
+    def __init__(self, location: str) -> None:
+        self.headers = {"Location": location}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://bob:hunter2@host", "https://hunter2@host/x", "http://bob:hunter2@[::1", "bob:hunter2@host",
+     "http://bob:hun/hunter2@host:x", "http:bob:hunter2@host"],
+)  # fmt: skip
+def test_an_address_with_a_password_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Endpoint(url)
+    assert "hunter2" not in caught.value.message + caught.value.hint
+    assert "bob" not in caught.value.message + caught.value.hint
+
+
+def test_the_refusal_points_to_the_roster() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Endpoint("http://bob:hunter2@host")
+    assert "token_env" in caught.value.hint
+    assert "headers_env" in caught.value.hint
+    Endpoint("http://host/@scope/x")
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://a:99999", "ftp://a", "http://", "nonsense"])
+def test_what_is_no_address_is_a_sentence(url: str) -> None:
+    with pytest.raises(ConfigError, match="http"):
+        Endpoint(url)
+
+
+def test_a_handshake_that_is_never_answered_ends_when_it_is_cancelled() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client, transfer = HttpClient(Endpoint(f"https://127.0.0.1:{silent.getsockname()[1]}")), Transfer()
+        threading.Timer(0.2, transfer.cancel, [MissingError("enough")]).start()
+        started = time.monotonic()
+        with pytest.raises(MissingError, match="enough"), client.get("/x", transfer):
+            pass
+        assert time.monotonic() - started < 2
+
+
+def test_a_connect_that_is_never_answered_ends_when_it_is_cancelled() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:  # the queue is full: the next SYN is dropped
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        client, transfer = HttpClient(Endpoint(f"http://127.0.0.1:{full.getsockname()[1]}")), Transfer()
+        threading.Timer(0.2, transfer.cancel, [MissingError("enough")]).start()
+        started = time.monotonic()
+        with pytest.raises(MissingError, match="enough"), client.get("/x", transfer):
+            pass
+        assert time.monotonic() - started < 2
+        for filler in fillers:
+            filler.close()
+
+
+def test_only_the_status_406_and_not_the_words_mean_that_plain_files_are_refused(folder: Path) -> None:
+    with MirrorServer(folder, lambda _, reply: Reply(503, {}, b"406")) as server:
+        with pytest.raises(UnreachableError) as caught:
+            _read(HttpClient(Endpoint(server.url)), "/x")
+    assert caught.value.status == 503
+    assert UnreachableError("406").status == 0
