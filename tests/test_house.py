@@ -150,8 +150,8 @@ def test_no_file_of_the_repository_names_this_machine() -> None:
     )
     if listed.returncode:
         pytest.skip("not a git checkout")
-    # where this checkout lies, where the people who made it work, and this user's own folder; /home/u is an example
-    places = {str(HOUSE), "/work/" + "main", "/work/" + "shared", pwd.getpwuid(os.getuid()).pw_dir}
+    # where this checkout lies, and this user's own folder; /home/u is an example
+    places = {str(HOUSE), pwd.getpwuid(os.getuid()).pw_dir}
     machine = re.compile("|".join(re.escape(place) + r"(?=/\w)" for place in places if len(place) > 1).encode())
     wrong = []
     for name in filter(None, listed.stdout.split(b"\0")):

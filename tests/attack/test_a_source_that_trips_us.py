@@ -1,4 +1,4 @@
-"""T18: what a source sends trips a bug of ours. Its requests fail; the run of the others goes on. Our disk is ours."""
+"""What a source sends trips a bug of ours. Its requests fail; the run of the others goes on. Our disk is ours."""
 
 from __future__ import annotations
 

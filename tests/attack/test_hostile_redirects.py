@@ -1,4 +1,4 @@
-"""T17: a source redirects to what breaks a client. It is that source's failure and nobody else's."""
+"""A source redirects to what breaks a client. It is that source's failure and nobody else's."""
 
 from __future__ import annotations
 
