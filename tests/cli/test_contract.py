@@ -197,6 +197,8 @@ def _start(args: list[object], home: Path, **env: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*HOLDFAST, *map(str, args)], env=environment(home, **env), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, cwd=home,
+        # tests started in the background inherit "ignore SIGINT", and Python would keep to it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
@@ -243,7 +245,11 @@ def test_an_interrupted_get_ends_with_130_and_nothing_half_done_is_visible(
 
     with MirrorServer(dataset.mirror, silent) as server:
         process = _start(["get", dataset.uri, tmp_path / "copy", "--from", server.url, "--json"], tmp_path)
-        out, err = process.communicate(timeout=30)
+        try:
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            process.wait()
     assert process.returncode == 130, (out, err)
     assert json.loads(out)["error"]["message"] == "interrupted"
     assert "Traceback" not in err
