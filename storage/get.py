@@ -68,7 +68,6 @@ def get(
                 folder.claim(found.cid)
                 tree = RemoteTree(session.engine, where.root, tree.nodes, tree.find(where.path))
             progress = download(tree, folder, select=select, on_progress=on_progress)
-            folder.sync()
             stats = session.engine.stats()
             useful = session.engine.useful_bytes
     finally:

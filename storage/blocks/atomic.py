@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import secrets
 from contextlib import suppress
@@ -38,19 +37,5 @@ def sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def sync_filesystem(folder: Path) -> None:
-    """Make everything on the file system of `folder` durable (Linux syncfs; elsewhere, all file systems)."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-        if syncfs is None:
-            os.sync()
-        elif syncfs(fd) != 0:
-            number = ctypes.get_errno()
-            raise disk_error(OSError(number, os.strerror(number)), folder)
     finally:
         os.close(fd)
