@@ -33,5 +33,4 @@ class TransferLimits:
     grace_s: float = 3.0  # before the minimum rate is asked for
     min_rate_bytes_s: float = 20_000.0
     max_request_s: float = 120.0
-    max_header_bytes: int = 64 * KIB
     max_redirects: int = 2

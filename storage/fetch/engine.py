@@ -92,6 +92,7 @@ class FetchEngine:
         self._stop = threading.Event()
         self._waiters = 0
         self._jobs: dict[int, _FileJob | _BlockJob] = {}
+        self._banned: dict[bytes, set[str]] = {}  # digest → who sent it wrong: a ban outlives the file's handle
         self._ids = itertools.count(1)
         self._transfers: dict[int, Transfer] = {}
         self._threads: list[threading.Thread] = []
@@ -146,8 +147,11 @@ class FetchEngine:
     def close_file(self, handle: int) -> None:
         """Forget a file: leaves still wanted are dropped. Afterwards nothing is written to its sink any more."""
         with self._changed:
-            self.planner.forget(handle)
             job = self._jobs.pop(handle, None)
+            if job is not None:
+                for leaf, names in self.planner.bans(handle).items():
+                    self._banned.setdefault(_digest(job, leaf), set()).update(names)
+            self.planner.forget(handle)
             if isinstance(job, _FileJob):
                 job.closing = True
                 while job.writing:  # the caller closes the file next: not under a thread that writes
@@ -161,7 +165,8 @@ class FetchEngine:
             now = self._clock()
             count = 0
             for leaf in leaves:
-                self.planner.want(handle, leaf, job.file.layout.leaf_length(leaf), urgency, now)
+                banned = self._banned.get(_digest(job, leaf), ())
+                self.planner.want(handle, leaf, job.file.layout.leaf_length(leaf), urgency, now, banned)
                 count += 1
             self._work.notify(count)  # not all: for a small file eight threads would wake to find one request
 
@@ -194,7 +199,8 @@ class FetchEngine:
         with self._changed:
             handle = next(self._ids)
             job = self._jobs[handle] = _BlockJob(cid, root)
-            self.planner.want(handle, 0, _NODE_BYTES, -1.0, self._clock())
+            banned = self._banned.get(_digest(job, 0), ())
+            self.planner.want(handle, 0, _NODE_BYTES, -1.0, self._clock(), banned)
             self._work.notify()
         try:
             self.wait(handle, [0])
@@ -369,3 +375,7 @@ class FetchEngine:
         return UnavailableError(
             message, hint="check that these sources are reachable and keep the dataset, or name others"
         )
+
+
+def _digest(job: _FileJob | _BlockJob, leaf: int) -> bytes:
+    return job.file.layout.leaf_digest(leaf) if isinstance(job, _FileJob) else job.cid.digest

@@ -62,13 +62,22 @@ class Planner:
 
     # -- what is wanted
 
-    def want(self, object_id: int, leaf: int, length: int, urgency: float, now: float) -> None:
-        """Add a want, or make a known one more urgent. A failed one is tried afresh."""
+    def want(
+        self, object_id: int, leaf: int, length: int, urgency: float, now: float, banned: Iterable[str] = ()
+    ) -> None:
+        """Add a want, or make a known one more urgent. A failed one is tried afresh.
+
+        `banned`: sources that sent this leaf wrong under another object.
+        """
         key = (object_id, leaf)
         self.failed.pop(key, None)
         known = self.wants.get(key)
         if known is None:
-            known = Want(key, length, urgency, now, banned=set(self._wrong.get(key, ())))
+            liars = self._wrong.get(key, set()) | set(banned)
+            known = Want(key, length, urgency, now, tried=dict.fromkeys(liars, "WRONG_BYTES (earlier)"), banned=liars)
+            if self._hopeless(known, now):
+                self.failed[key] = known
+                return
             self.wants[key] = known
             self._leaves.setdefault(object_id, set()).add(leaf)
         elif urgency >= known.urgency:
@@ -76,6 +85,10 @@ class Planner:
         known.urgency = urgency
         if known.flights == 0:
             heapq.heappush(self._queue, (urgency, key))
+
+    def bans(self, object_id: int) -> dict[int, set[str]]:
+        """For each leaf of an object that was sent wrong: by whom."""
+        return {key[1]: set(names) for key, names in self._wrong.items() if key[0] == object_id}
 
     def forget(self, object_id: int) -> None:
         """Drop the wants and bans of an object; its flights run out as superseded."""
@@ -292,7 +305,7 @@ class Planner:
 
     def _blame(self, flight: Flight, error: PeerError, left: list[Want], now: float) -> None:
         for want in left:
-            want.tried_at = want.tried_at if want.tried else now
+            want.tried_at = want.tried_at or now
             want.tried[flight.source] = f"{error.verdict} ({error.message})"
         if isinstance(error, (WrongBytesError, OversizeError)):
             key = (flight.object, flight.next)
@@ -335,7 +348,7 @@ class Planner:
                 score.name not in want.tried and self._may_have(want, score, now) for score in self.scores.values()
             ):
                 alive = max(alive, self._progress_at)  # it waits its turn: others make progress
-            hard = want.tried and now - want.tried_at > deadline * self.policy.hard_deadline_factor
+            hard = want.tried_at and now - want.tried_at > deadline * self.policy.hard_deadline_factor
             if now - alive > deadline or hard:
                 self._fail(want)
         return cancels + self._make_room(now)

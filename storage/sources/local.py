@@ -14,7 +14,7 @@ class Local:
 
     max_rate: int | None = None
 
-    def __init__(self, store: BlockStore, *, name: str = "local", url: str = "") -> None:
+    def __init__(self, store: BlockStore, *, name: str = "(repository)", url: str = "") -> None:
         self.name, self.url, self._store = name, url, store
 
     def fetch_block(self, cid: CID, root: CID, transfer: Transfer) -> bytes:

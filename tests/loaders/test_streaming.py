@@ -292,7 +292,7 @@ def test_statistics_count_what_each_source_sent(text: Any, serve: Serve, tmp_pat
         pass
     (stats,) = dataset.stats()
     dataset.close()
-    assert stats.requests == len(server.requests) - 1 + 1 or stats.requests <= len(server.requests)
+    assert 0 < stats.requests <= len(server.requests), "a probe is part of the first request"
     assert stats.bytes > json.loads((published.folder / "dataset.json").read_text())["bytes"]
     assert stats.wrong == 0
 
@@ -307,7 +307,6 @@ def test_len_is_the_ranks_share(text: Any, serve: Serve, tmp_path: Path) -> None
         dataset.close()
     assert sum(lengths) == 300
     assert max(lengths) - min(lengths) <= 1
-    assert io.BytesIO()
 
 
 def test_workers_forked_after_an_unfinished_pass_do_not_wait_for_its_claims(

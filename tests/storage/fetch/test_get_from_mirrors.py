@@ -49,4 +49,6 @@ def test_two_mirrors_one_of_which_flips_bytes(tmp_path: Path) -> None:
     with MirrorServer(tmp_path / "origin") as good, MirrorServer(tmp_path / "origin", flip) as bad:
         result = get(str(root), tmp_path / "copy", sources=[bad.url, good.url])
     assert _content(tmp_path / "copy") == _content(tmp_path / "origin")
-    assert {source.url: source.state for source in result.sources}[bad.url] in ("good", "demoted")
+    stats = {source.url: source for source in result.sources}
+    assert stats[good.url].wrong == 0
+    assert (stats[bad.url].state == "demoted") == (stats[bad.url].wrong > 0)
