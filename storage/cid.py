@@ -9,7 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from blake3 import blake3
 
 from .errors import FormatError, HashMismatchError, UnsupportedError
 from .limits import MAX_CID_BYTES, MAX_DIGEST_BYTES, MAX_IDENTITY_BYTES, MIN_DIGEST_BYTES
@@ -24,7 +28,12 @@ CODECS = {RAW: "raw", DAG_PB: "dag-pb", DAG_CBOR: "dag-cbor", LIBP2P_KEY: "libp2
 IDENTITY = 0x00
 SHA2_256 = 0x12
 SHA2_512 = 0x13
-HASHES = {SHA2_256: ("sha2-256", hashlib.sha256, 32), SHA2_512: ("sha2-512", hashlib.sha512, 64)}
+BLAKE3 = 0x1E
+HASHES: dict[int, tuple[str, Callable[[bytes | memoryview], Any], int]] = {
+    SHA2_256: ("sha2-256", hashlib.sha256, 32),
+    SHA2_512: ("sha2-512", hashlib.sha512, 64),
+    BLAKE3: ("blake3", blake3, 32),
+}
 
 SHA2_256_PREFIX = b"\x12\x20"
 _B58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"

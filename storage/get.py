@@ -23,13 +23,17 @@ from .uri import DatasetUri
 
 @dataclass(frozen=True, slots=True)
 class GetResult:
-    """What a `get` did. `bytes` of files now in DEST, `refetched_bytes` received beyond what was needed."""
+    """What a `get` did. `bytes` of files now in DEST, `refetched_bytes` received beyond what was needed.
+
+    `links`: symlinks of the dataset, as "path → target", at most 1,000. None is made: it could lead anywhere.
+    """
 
     bytes: int
     files: int
     seconds: float
     refetched_bytes: int
     sources: list[SourceStats]
+    links: tuple[str, ...] = ()
 
 
 def get(
@@ -60,7 +64,7 @@ def get(
         if not where.path:
             folder.claim(where.root)
         with Session(where, chosen, policy=policy) as session:
-            tree = session.tree
+            tree = RemoteTree(session.engine, where.root, folder.nodes(session.tree.nodes))
             select = _selection(Dataset(tree), partition)
             if where.path:
                 # with words for what is not there
@@ -73,7 +77,8 @@ def get(
     finally:
         folder.close()
     refetched = max(sum(source.bytes for source in stats) - useful, 0)
-    return GetResult(progress.bytes, progress.files, time.monotonic() - started, refetched, stats)
+    seconds = time.monotonic() - started
+    return GetResult(progress.bytes, progress.files, seconds, refetched, stats, tuple(progress.links))
 
 
 def _selection(dataset: Dataset, partition: str | None) -> Callable[[TreeFile], bool]:

@@ -21,6 +21,8 @@ from .sources.netguard import NetGuard
 from .sources.source import Source
 from .uri import DatasetUri
 
+_NODES_BYTES = 64 << 20  # of nodes at hand: in trees of others, small files are nodes too
+
 SourcesArgument = Sequence[str] | Roster | str | os.PathLike[str] | None
 
 
@@ -69,7 +71,7 @@ class Session:
         self.uri = uri
         folder = evidence or cache_folder(os.environ) / "evidence"
         self.engine = FetchEngine(sources, policy=policy, evidence=Evidence(folder))
-        self.tree = RemoteTree(self.engine, uri.root, MemoryStore())
+        self.tree = RemoteTree(self.engine, uri.root, MemoryStore(_NODES_BYTES))
 
     def __enter__(self) -> Session:
         self.engine.start()

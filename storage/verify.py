@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from .blocks.block import Block
+from .blocks.block import Block, inline
+from .blocks.content_check import check_content
 from .blocks.hashing import hash_file
-from .cid import CID, RAW
+from .cid import CID, IDENTITY, RAW
 from .dag import walk
 from .dag.layout import FileLayout
 from .errors import BlockMissingError, ConfigError, FormatError, HashMismatchError, HoldfastError
-from .fetch.tree import RemoteTree
+from .fetch.tree import RemoteTree, TreeFile
 from .sources.mirror import BLOCKS_FOLDER
 
 MAX_FINDINGS = 1000
@@ -66,9 +67,14 @@ def verify_sources(tree: RemoteTree, on_bytes: Callable[[int], None] = lambda _:
     findings: list[Finding] = []
     if tree.root.codec != RAW:
         tree.node(tree.root)  # not even the root: that is no finding, but nothing to verify
-    for file in tree.files():
+    for file in tree.files(on_link=lambda _path, _target: None):
         try:
-            ref = tree.ref(file)
+            try:
+                ref = tree.ref(file)
+            except walk.NoLayoutError:
+                total += _read_content(tree, file, on_bytes)
+                files += 1
+                continue
             handle = tree.engine.open_file(ref, _NullSink(ref.layout))
             try:
                 for start in range(0, ref.layout.leaves, 256):
@@ -86,6 +92,14 @@ def verify_sources(tree: RemoteTree, on_bytes: Callable[[int], None] = lambda _:
     return Verification(tree.root, files, total, tuple(findings))
 
 
+def _read_content(tree: RemoteTree, file: TreeFile, on_bytes: Callable[[int], None]) -> int:
+    size = 0
+    for data in tree.content(file):
+        size += len(data)
+        on_bytes(len(data))
+    return size
+
+
 class FolderCopy:
     """A folder that `get` made: plain files, and their nodes in `.holdfast/blocks`."""
 
@@ -95,6 +109,8 @@ class FolderCopy:
 
     def node(self, cid: CID) -> bytes:
         """A node, hashed. Raises `BlockMissingError` or `HashMismatchError`."""
+        if own := inline(cid):
+            return own.data
         try:
             return Block.verify(cid, (self._nodes / str(cid.v1())).read_bytes()).data
         except OSError as error:
@@ -110,7 +126,7 @@ class FolderCopy:
         linked: set[CID] = set()
         for cid in cids:
             try:
-                linked.update(child.v1() for child in walk.children(cid.codec, self.node(cid)))
+                linked.update(child.v1() for child in self._linked(cid))
             except HoldfastError:
                 continue  # a rotten node: found again, and named, by the walk from the root
         tops = cids - linked
@@ -120,6 +136,16 @@ class FolderCopy:
                 hint="name a folder that `holdfast get` made, or give --root CID",
             )
         return tops.pop()
+
+    def _linked(self, cid: CID) -> Iterator[CID]:
+        """What a node links to, itself or through nodes inside of its links. Those get ever smaller: it ends."""
+        stack = [cid]
+        while stack:
+            here = stack.pop()
+            for child in walk.children(here.codec, self.node(here)):
+                yield child
+                if child.hash_code == IDENTITY:
+                    stack.append(child)
 
 
 def verify_folder(
@@ -140,16 +166,19 @@ def verify_folder(
     while stack:
         path, cid, tsize = stack.pop()
         try:
-            if cid.codec != RAW and walk.run(walk.resolve(cid, []), copy.node).kind == "directory":
+            kind = "raw" if cid.codec == RAW else walk.run(walk.resolve(cid, []), copy.node).kind
+            if kind == "directory":
                 entries = walk.run(walk.list_directory(cid), copy.node)
                 stack.extend((f"{path}/{e.name}".lstrip("/"), e.cid, e.tsize or 0) for e in reversed(entries))
                 continue
-            layout = walk.raw_layout(cid, tsize) if cid.codec == RAW else walk.run(walk.file_layout(cid), copy.node)
             seen.add(path or str(cid))  # a file that is itself the root goes by its CID
-            _check_file(folder / (path or str(cid)), layout)
+            if kind == "symlink":
+                _check_link(folder / path, walk.run(walk.link_target(cid), copy.node))
+                continue
+            size = _check_file(folder / (path or str(cid)), cid, tsize, copy)
             files += 1
-            total += layout.size
-            on_bytes(layout.size)
+            total += size
+            on_bytes(size)
         except HoldfastError as error:
             seen.add(path)
             if len(findings) < MAX_FINDINGS:
@@ -173,7 +202,28 @@ def _others(folder: Path, seen: set[str]) -> Iterator[str]:
                 yield os.fsencode(path).decode(errors="replace")  # may be no UTF-8, and is printed
 
 
-def _check_file(path: Path, layout: FileLayout) -> None:
+def _check_link(path: Path, target: str) -> None:
+    """`get` makes no links, so that there may be none; one that somebody made has to be the dataset's."""
+    if path.is_symlink():
+        if os.fsencode(path.readlink()).decode(errors="replace") != target:
+            raise HashMismatchError(f"is another symlink than the dataset's, which leads to {target[:200]!r}")
+    elif path.exists():
+        raise HashMismatchError("is no symlink, as the dataset has it")
+
+
+def _check_file(path: Path, cid: CID, tsize: int, copy: FolderCopy) -> int:
+    try:
+        layout = walk.raw_layout(cid, tsize) if cid.codec == RAW else walk.run(walk.file_layout(cid), copy.node)
+    except walk.NoLayoutError:
+        try:
+            return check_content(path, cid, copy.node)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    _check_leaves(path, layout)
+    return layout.size
+
+
+def _check_leaves(path: Path, layout: FileLayout) -> None:
     found = hash_file(path, layout.leaf_size)
     if found.stamp.size != layout.size:
         raise HashMismatchError(f"has {found.stamp.size} bytes, expected {layout.size}")

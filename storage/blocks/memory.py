@@ -1,4 +1,4 @@
-"""`MemoryStore`: blocks in a dict, for tests and for small DAGs under construction."""
+"""`MemoryStore`: blocks in a dict: nodes that a command reads, small DAGs under construction, tests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from .block import Block, inline
 
 
 class MemoryStore:
-    """A `BlockStore` without a disk."""
+    """A `BlockStore` without a disk. With `max_bytes` it forgets the oldest blocks beyond so many bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int | None = None) -> None:
         self._blocks: dict[bytes, bytes] = {}
+        self._max_bytes, self._bytes = max_bytes, 0
 
     def get(self, cid: CID) -> Block:
         """See `BlockStore.get`."""
@@ -32,7 +33,10 @@ class MemoryStore:
         """See `BlockStore.put`."""
         block = Block.verify(cid, data)
         if not inline(cid):
+            self._bytes += len(data) - len(self._blocks.get(cid.multihash, b""))
             self._blocks[cid.multihash] = data
+            while self._max_bytes is not None and self._bytes > self._max_bytes and len(self._blocks) > 1:
+                self._bytes -= len(self._blocks.pop(next(iter(self._blocks))))
         return block
 
     def cids(self) -> Iterator[CID]:

@@ -1,36 +1,28 @@
-"""CARv1: blocks in a row, each behind its length and its CID.
+"""CAR: blocks in a row, each behind its length and its CID. CARv1, and the CARv1 inside of a CARv2.
 
-Specification: ipld.io/specs/transport/car/carv1. Reading is bounded and verifies each block; the header is
-the one place where dag-cbor is read, by just enough code for it. CARv2 is refused by name.
+Specification: ipld.io/specs/transport/car/carv1. Reading is bounded, needs no seeking, and verifies each block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..blocks.block import Block
 from ..cid import CID, IDENTITY
 from ..errors import FormatError, HashMismatchError, UnsupportedError
 from ..limits import MAX_CAR_HEADER_BYTES, MAX_CAR_SECTION_BYTES
-from ..varint import MAX_VARINT_BYTES, read_uvarint, uvarint
+from ..varint import uvarint
+from . import carv2, dagcbor
+from .car_input import CarInput, Readable
 
-_UINT, _BYTES, _TEXT, _ARRAY, _MAP, _TAG = 0, 2, 3, 4, 5, 6  # major types of CBOR
-_CID_TAG = 42
-
-
-class Readable(Protocol):
-    """What a CAR is read from. `read(n)` may return less than `n` bytes, and none at the end only."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most `size` bytes."""
-        ...
+MAX_PADDING_BYTES = 64 << 30  # zeros behind the last section: the largest sector that Filecoin pads to
+_INDEX_BYTES = 128  # of a CARv2 index, for a block: what is read over at the end
 
 
 @dataclass(frozen=True, slots=True)
 class CarBlock:
-    """A verified block and the offset of its data in the CAR."""
+    """A verified block and the offset of its data in the stream."""
 
     block: Block
     data_offset: int
@@ -38,12 +30,14 @@ class CarBlock:
 
 def encode_header(roots: Sequence[CID]) -> bytes:
     """The header with its length: dag-cbor `{roots, version: 1}`, keys in canonical order."""
-    body = _head(_MAP, 2) + _text("roots") + _head(_ARRAY, len(roots))
-    for root in roots:
-        link = b"\0" + bytes(root)  # the multibase prefix of binary
-        body += _head(_TAG, _CID_TAG) + _head(_BYTES, len(link)) + link
-    body += _text("version") + _head(_UINT, 1)
+    body = dagcbor.encode({"roots": list(roots), "version": 1})
     return uvarint(len(body)) + body
+
+
+def section_head(cid: CID, size: int) -> bytes:
+    """What precedes the `size` bytes of a block: the length of the section, and its CID."""
+    name = bytes(cid)
+    return uvarint(len(name) + size) + name
 
 
 def encode_section(cid: CID, data: bytes) -> bytes:
@@ -51,34 +45,55 @@ def encode_section(cid: CID, data: bytes) -> bytes:
 
     Identity CIDs do not belong into a CAR (trustless gateway specification).
     """
-    name = bytes(cid)
-    return uvarint(len(name) + len(data)) + name + data
+    return section_head(cid, len(data)) + data
 
 
 def read_header(stream: Readable) -> tuple[CID, ...]:
-    """Read the header; returns the roots. Raises `UnsupportedError` for CARv2 and other versions."""
-    return _Input(stream).header()
+    """Read the header of a CARv1 or CARv2; returns the roots. Raises `UnsupportedError` for other versions."""
+    return CarReader(stream).roots
 
 
 class CarReader:
-    """Read a CARv1 from a stream, once. Nothing is read before `roots` or iteration asks for it.
+    """Read a CAR from a stream, once. Nothing is read before `roots` or iteration asks for it.
 
     Each block is hashed before it is given out: `HashMismatchError` names the offset. Roots are what the
-    writer says; nothing here checks that they are in the CAR, and a CAR cut between two sections is a valid
+    writer says; nothing here checks that they are in the CAR, and a CARv1 cut between two sections is a valid
     one: whoever knows what should be in it checks that it is complete. Identity sections are checked and
-    skipped.
+    skipped, and so is padding with zeros behind the last section.
     """
 
     def __init__(self, stream: Readable) -> None:
-        self._input = _Input(stream)
+        self._input = CarInput(stream)
         self._roots: tuple[CID, ...] | None = None
+        self.version = 0  # known once the roots are
+        self.sections_read = 0
+
+    @property
+    def at(self) -> int:
+        """How far it has read, in bytes."""
+        return self._input.at
 
     @property
     def roots(self) -> tuple[CID, ...]:
         """The roots of the header."""
         if self._roots is None:
-            self._roots = self._input.header()
+            self.version, roots = _decode_header(self._header())
+            if self.version == 2:
+                wrapper = carv2.decode_header(self._input.exactly(carv2.HEADER_BYTES))
+                self._input.skip_to(wrapper.data_offset)
+                self._input.end = wrapper.data_end
+                inner, roots = _decode_header(self._header())
+                if inner != 1:
+                    raise FormatError(f"the data of the CARv2 is a CAR of version {inner}")
+            self._roots = roots
         return self._roots
+
+    def _header(self) -> bytes:
+        start = self._input.at
+        length = self._input.length("the header", MAX_CAR_HEADER_BYTES)
+        if not length:
+            raise FormatError(f"the header at byte {start} of the CAR is empty")
+        return self._input.exactly(length)
 
     def __iter__(self) -> Iterator[Block]:
         for section in self.sections():
@@ -91,129 +106,54 @@ class CarReader:
             start = self._input.at
             length = self._input.length("a section", MAX_CAR_SECTION_BYTES, end_is_fine=True)
             if length is None:
-                return
+                break
+            if length == 0:
+                self._input.zeros(MAX_PADDING_BYTES)
+                break
             body = self._input.exactly(length)
-            cid, head = CID.read(body, 0)
             try:
+                cid, head = CID.read(body, 0)
                 block = Block.verify(cid, body[head:])
-            except HashMismatchError as error:
-                raise HashMismatchError(f"CAR section at byte {start}: {error.message}") from error
+            except (HashMismatchError, FormatError) as error:
+                raise type(error)(f"CAR section at byte {start}: {error.message}") from error
+            self.sections_read += 1
             if cid.hash_code != IDENTITY:
                 yield CarBlock(block, self._input.at - length + head)
+        if self.version == 2:
+            self._input.drain(_INDEX_BYTES * (self.sections_read + 8192))
 
 
-class _Input:
-    """A stream that knows where it is and reads all of what was asked for."""
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-        self.at = 0
-
-    def header(self) -> tuple[CID, ...]:
-        length = self.length("the header", MAX_CAR_HEADER_BYTES)
-        return _decode_header(self.exactly(length or 0))
-
-    def length(self, what: str, limit: int, *, end_is_fine: bool = False) -> int | None:
-        """The length before `what`; None at the end of the stream if that may be here."""
-        start, raw = self.at, b""
-        while len(raw) < MAX_VARINT_BYTES:
-            byte = self._stream.read(1)
-            if not byte:
-                if end_is_fine and not raw:
-                    return None
-                raise FormatError(f"the CAR ends at byte {self.at}, inside the length of {what}")
-            self.at += 1
-            raw += byte
-            if byte[0] < 128:
-                break
-        value, _ = read_uvarint(raw, 0)
-        if value == 0:
-            raise FormatError(f"{what} at byte {start} of the CAR is empty")
-        if value > limit:
-            raise FormatError(f"{what} at byte {start} of the CAR has {value} bytes (at most {limit})")
-        return value
-
-    def exactly(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        if 0 < len(data) < size:
-            parts, got = [data], len(data)
-            while got < size and (data := self._stream.read(size - got)):
-                parts.append(data)
-                got += len(data)
-            data = b"".join(parts)
-        self.at += len(data)
-        if len(data) != size:
-            raise FormatError(f"the CAR ends at byte {self.at}, {size - len(data)} bytes short")
-        return data
-
-
-def _decode_header(data: bytes) -> tuple[CID, ...]:
-    """Strict dag-cbor (ipld/specs, codecs/dag-cbor): canonical lengths and key order, nothing behind."""
-    roots: list[CID] | None = None
-    version: int | None = None
-    pairs, at = _expect(data, 0, _MAP)
-    last = ""
-    for _ in range(pairs):
-        length, at = _expect(data, at, _TEXT)
-        key = data[at : at + length].decode("ascii", "replace")
-        at += length
-        if (len(key), key) <= (len(last), last):
-            raise FormatError("CAR header: keys are repeated or out of order")
-        last = key
-        if key == "version":
-            version, at = _expect(data, at, _UINT)
-        elif key == "roots":
-            roots, at = _read_roots(data, at)
-        else:
-            raise FormatError(f"CAR header: unknown key {key[:32]!r}")
-    if at != len(data):
-        raise FormatError(f"CAR header: {len(data) - at} bytes follow it")
-    if version is None:
+def _decode_header(data: bytes) -> tuple[int, tuple[CID, ...]]:
+    """Version and roots. A header has no other keys; that of a CARv2 has the version alone."""
+    try:
+        header = dagcbor.decode(data)
+    except FormatError as error:
+        raise FormatError(f"CAR header: {error.message}") from error
+    if not isinstance(header, dict):
+        raise FormatError("CAR header: it is no map")
+    if other := header.keys() - {"roots", "version"}:
+        raise FormatError(f"CAR header: unknown key {min(other)[:32]!r}")
+    version, roots = header.get("version"), header.get("roots")
+    if not isinstance(version, int) or isinstance(version, bool):
         raise FormatError("CAR header: no version")
+    if version == 2 and "roots" not in header:
+        return 2, ()
     if version != 1:
-        raise UnsupportedError(f"CAR version {version}: only CARv1 is read")
-    if roots is None:
+        raise UnsupportedError(f"CAR version {version}: versions 1 and 2 are read")
+    if not isinstance(roots, list):
         raise FormatError("CAR header: no roots")
-    return tuple(roots)
+    found = tuple(root for root in roots if isinstance(root, CID))
+    if len(found) != len(roots):
+        raise FormatError("CAR header: a root is not a CID")
+    return 1, found
 
 
-def _read_roots(data: bytes, at: int) -> tuple[list[CID], int]:
-    count, at = _expect(data, at, _ARRAY)
-    roots = []
-    for _ in range(count):
-        tag, at = _expect(data, at, _TAG)
-        length, at = _expect(data, at, _BYTES)
-        if tag != _CID_TAG or data[at : at + 1] != b"\0":
-            raise FormatError("CAR header: a root is not a CID")
-        roots.append(CID.from_bytes(data[at + 1 : at + length]))
-        at += length
-    return roots, at
-
-
-def _expect(data: bytes, at: int, major: int) -> tuple[int, int]:
-    """The argument of a CBOR head of type `major`, in its shortest form, and the offset behind it."""
-    if at >= len(data):
-        raise FormatError("CAR header: it ends early")
-    kind, value = data[at] >> 5, data[at] & 31
-    if kind != major or value > 27:
-        raise FormatError(f"CAR header: byte 0x{data[at]:02x} at {at} is not expected")
-    size = 0 if value < 24 else 1 << value - 24
-    end = at + 1 + size
-    if size:
-        value = int.from_bytes(data[at + 1 : end], "big")
-    if end > len(data) or (major in (_TEXT, _BYTES) and value > len(data) - end):
-        raise FormatError("CAR header: it ends early")
-    if _head(major, value) != data[at:end]:
-        raise FormatError(f"CAR header: the number at byte {at} is not in its shortest form")
-    return value, end
-
-
-def _head(major: int, value: int) -> bytes:
-    if value < 24:
-        return bytes([major << 5 | value])
-    size = next(size for size in range(4) if value < 1 << (8 << size))
-    return bytes([major << 5 | 24 + size]) + value.to_bytes(1 << size, "big")
-
-
-def _text(value: str) -> bytes:
-    return _head(_TEXT, len(value)) + value.encode()
+__all__ = [
+    "CarBlock",
+    "CarReader",
+    "Readable",
+    "encode_header",
+    "encode_section",
+    "read_header",
+    "section_head",
+]

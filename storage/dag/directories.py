@@ -1,6 +1,7 @@
 """Resolve paths and list directories, basic and HAMT, with verified blocks only.
 
-Specification: ipfs/specs, src/unixfs.md, "Path resolution". Symlinks are named, never followed.
+Specification: ipfs/specs, src/unixfs.md, "Path resolution". Symlinks are named, never followed. Paths also lead
+through dag-cbor: a segment is a key of a map, or the index of a list item in decimal digits.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from ..cid import CID, DAG_PB, IDENTITY, RAW
+from ..cid import CID, DAG_CBOR, DAG_PB, IDENTITY, RAW
 from ..errors import FormatError, UnsupportedError
 from ..limits import MAX_PATH_BYTES
-from . import dagpb, hamt, unixfs
+from . import dagcbor, dagpb, hamt, unixfs
+from .dagcbor import Value
 from .dagpb import PBNode
 from .names import name_bytes
 from .steps import Steps, load, load_node
@@ -41,13 +43,17 @@ class PathNotFoundError(FormatError):
 class Resolved:
     """What a path leads to.
 
-    `trail` holds the blocks that prove it, root first: directories, HAMT shards, and the target's own root
-    block where it is dag-pb. Identity CIDs are not in it.
+    `trail` holds the blocks that prove it, root first: directories, HAMT shards, dag-cbor blocks, and the target's
+    own root block where it is dag-pb or the path ends inside it. Identity CIDs are not in it. `roots` is the root and
+    what each segment led to, where that was another block. `inner`: the path ends at a value inside the dag-cbor
+    block `cid`, which has these links; None if it ends at the block itself.
     """
 
     cid: CID
     kind: Kind
     trail: tuple[CID, ...]
+    roots: tuple[CID, ...] = ()
+    inner: tuple[CID, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,36 +70,76 @@ def resolve(root: CID, path: Sequence[str]) -> Steps[Resolved]:
     if sum(len(segment) + 1 for segment in path) > MAX_PATH_BYTES + 1:
         raise PathNotFoundError(f"the path has more than {MAX_PATH_BYTES} bytes")
     trail: list[CID] = []
-    cid = root
-    for depth, segment in enumerate(path):
-        try:
-            name = name_bytes(segment)
-        except FormatError as error:
-            raise PathNotFoundError(error.message) from error
-        where = "/".join([root.short(), *path[:depth]])
-        if cid.codec == RAW:
-            raise PathNotFoundError(f"{where} is a file, so it has no {segment!r}")
-        node, about = yield from load_node(cid)
-        _pass(trail, cid)
-        if about.type is NodeType.SYMLINK:
-            raise UnsupportedError(f"{where} is a symlink, which holdfast does not follow")
-        if about.type is NodeType.DIRECTORY:
-            found = _find(node, segment, where)
-        elif about.type is NodeType.HAMT:
-            found = yield from _find_in_hamt(node, about, name, trail)
+    roots, cid = [root], root
+    rest = list(reversed(path))
+    while rest:
+        where = "/".join([root.short(), *path[: len(path) - len(rest)]])
+        if cid.codec == DAG_CBOR:
+            value = dagcbor.decode((yield from load(cid)))
+            _pass(trail, cid)
+            found = _follow(value, rest, where)
+            if not isinstance(found, CID):
+                return Resolved(cid, "other", tuple(trail), tuple(roots), tuple(dagcbor.links_of(found)))
         else:
-            raise PathNotFoundError(f"{where} is a file, so it has no {segment!r}")
-        if found is None:
-            raise PathNotFoundError(f"{where} has no {segment!r}")
+            found = yield from _entry(cid, rest.pop(), where, trail)
         cid = found
+        roots.append(cid)
     if cid.codec == RAW:
-        return Resolved(cid, "raw", tuple(trail))
+        return Resolved(cid, "raw", tuple(trail), tuple(roots))
     if cid.codec != DAG_PB:
-        return Resolved(cid, "other", tuple(trail))
+        return Resolved(cid, "other", tuple(trail), tuple(roots))
     target = dagpb.decode((yield from load(cid)))
     _pass(trail, cid)
     kind = None if target.data is None else unixfs.decode(target.data).type
-    return Resolved(cid, _KINDS.get(kind, "other") if kind is not None else "other", tuple(trail))
+    return Resolved(cid, _KINDS.get(kind, "other") if kind is not None else "other", tuple(trail), tuple(roots))
+
+
+def _follow(value: Value, rest: list[str], where: str) -> Value:
+    """Take segments off the end of `rest` as long as they lead on inside `value`: a link, or where they end."""
+    while rest and not isinstance(value, CID):
+        segment = _checked(rest.pop())
+        if isinstance(value, dict) and segment in value:
+            value = value[segment]
+        elif isinstance(value, list) and (index := _index(segment)) is not None and index < len(value):
+            value = value[index]
+        else:
+            raise PathNotFoundError(f"{where} has no {segment!r}")
+        where = f"{where}/{segment}"
+    return value
+
+
+def _entry(cid: CID, segment: str, where: str, trail: list[CID]) -> Steps[CID]:
+    """The entry `segment` of a UnixFS directory; the blocks read go to `trail`."""
+    name = _checked(segment).encode()
+    if cid.codec == RAW:
+        raise PathNotFoundError(f"{where} is a file, so it has no {segment!r}")
+    node, about = yield from load_node(cid)
+    _pass(trail, cid)
+    if about.type is NodeType.SYMLINK:
+        raise UnsupportedError(f"{where} is a symlink, which holdfast does not follow")
+    if about.type is NodeType.DIRECTORY:
+        found = _find(node, segment, where)
+    elif about.type is NodeType.HAMT:
+        found = yield from _find_in_hamt(node, about, name, trail)
+    else:
+        raise PathNotFoundError(f"{where} is a file, so it has no {segment!r}")
+    if found is None:
+        raise PathNotFoundError(f"{where} has no {segment!r}")
+    return found
+
+
+def _checked(segment: str) -> str:
+    try:
+        name_bytes(segment)
+    except FormatError as error:
+        raise PathNotFoundError(error.message) from error
+    return segment
+
+
+def _index(segment: str) -> int | None:
+    """The index that a segment spells: decimal, without leading zeros, so that each item has one path."""
+    short = len(segment) < 10 and segment.isascii() and segment.isdigit()
+    return int(segment) if short and str(int(segment)) == segment else None
 
 
 def list_directory(cid: CID, *, max_entries: int = MAX_ENTRIES) -> Steps[list[DirEntry]]:

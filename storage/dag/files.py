@@ -1,8 +1,8 @@
 """Read where the leaves of a file lie from its DAG.
 
-Only what can be served by byte ranges is read: raw sha2-256 leaves of one size, but for the last. Trees may
-have any shape (balanced, trickle). What sizes claim must add up; whether a leaf is as long as claimed shows
-when it is hashed.
+Only what can be served by byte ranges is read here: raw sha2-256 leaves of one size, but for the last. Trees may
+have any shape (balanced, trickle). Other files are a `NoLayoutError`, and read by `content`. What sizes claim must
+add up; whether a leaf is as long as claimed shows when it is hashed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ from .build import RAW_LINK, leaf_node
 from .layout import DIGEST_BYTES, EMPTY_DIGEST, FileLayout
 from .steps import Steps, codec_name, load
 from .unixfs import NodeType
+
+
+class NoLayoutError(UnsupportedError):
+    """A file whose parts are not ranges of one size, named by sha2-256: `content` reads it, block by block."""
+
 
 MAX_LEAVES = 1 << 22  # 128 MiB of digests; 4 TiB of 1 MiB leaves. Shared subtrees could ask for any number
 
@@ -53,20 +58,20 @@ def raw_layout(cid: CID, size: int) -> FileLayout:
     if cid.codec != RAW:
         raise UnsupportedError(f"{cid.short()} is {codec_name(cid.codec)}, not a raw leaf")
     if not _is_leaf(cid):
-        raise UnsupportedError(f"the leaf {cid.short()} is not named by sha2-256")
+        raise NoLayoutError(f"the leaf {cid.short()} is not named by sha2-256")
     if size > MAX_BLOCK_BYTES:
         raise FormatError(f"the leaf {cid.short()} would have {size} bytes (at most {MAX_BLOCK_BYTES})")
     digest = cid.digest
     if size == 0 and digest != EMPTY_DIGEST:
-        raise FormatError(f"{cid.short()} is not the empty file")
+        raise NoLayoutError(f"{cid.short()} is not the empty file: nobody says how long it is")
     return FileLayout(cid, size, max(size, 1), digest)
 
 
 def file_layout(cid: CID, *, max_leaves: int = MAX_LEAVES) -> Steps[FileLayout]:
     """Collect the leaves of a file. Yields each inner node once, and a leaf only when it is the whole file.
 
-    Raises `FormatError` when sizes do not add up or a bound is passed, `UnsupportedError` for other leaves
-    than described above.
+    Raises `FormatError` when sizes do not add up or a bound is passed, `NoLayoutError` for other leaves
+    than described above, `UnsupportedError` for what is no file.
     """
     if cid.codec == RAW:
         return raw_layout(cid, len((yield from load(cid))))
@@ -112,9 +117,7 @@ class _Leaves:
             raise FormatError(f"the file {self.cid.short()} has more than {self.max_leaves} leaves")
         self.size = self.size or run.size
         if self.ended or run.size > self.size or (run.size < self.size and count > 1):
-            raise UnsupportedError(
-                f"the leaves of {self.cid.short()} differ in size ({run.size} and {self.size} bytes)"
-            )
+            raise NoLayoutError(f"the leaves of {self.cid.short()} differ in size ({run.size} and {self.size} bytes)")
         self.ended = run.size < self.size
         self.digests.append(run.digests)
 
@@ -157,7 +160,7 @@ def _parse_any(cid: CID, data: bytes) -> _Node:
     if about.type not in (NodeType.FILE, NodeType.RAW):
         raise UnsupportedError(f"{cid.short()} is a UnixFS {about.type.name.lower()}, not a file")
     if about.data or not node.links:
-        raise UnsupportedError(f"{cid.short()} holds bytes of the file itself; only raw leaves are read")
+        raise NoLayoutError(f"{cid.short()} holds bytes of the file itself; only raw leaves are read")
     if len(about.blocksizes) != len(node.links):
         raise FormatError(f"{cid.short()} has {len(node.links)} links and {len(about.blocksizes)} block sizes")
     if about.filesize != sum(about.blocksizes):
@@ -165,12 +168,14 @@ def _parse_any(cid: CID, data: bytes) -> _Node:
     parts: list[_Run | _Child] = []
     for link, size in zip(node.links, about.blocksizes, strict=True):
         if size == 0:
-            raise UnsupportedError(f"{cid.short()} links to an empty part of a file")
+            raise NoLayoutError(f"{cid.short()} links to an empty part of a file")
         if link.cid.codec == DAG_PB:
             parts.append(_Child(link.cid, size))
             continue
+        if link.cid.codec != RAW:
+            raise UnsupportedError(f"{link.cid.short()} is {codec_name(link.cid.codec)}, not a part of a file")
         if not _is_leaf(link.cid):
-            raise UnsupportedError(f"the leaf {link.cid.short()} is not a raw block named by sha2-256")
+            raise NoLayoutError(f"the leaf {link.cid.short()} is not named by sha2-256")
         if size > MAX_BLOCK_BYTES:
             raise FormatError(f"the leaf {link.cid.short()} would have {size} bytes (at most {MAX_BLOCK_BYTES})")
         before = parts[-1] if parts else None

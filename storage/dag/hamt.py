@@ -1,15 +1,16 @@
 """HAMT directories: a directory too big for one block, spread over shards by the hash of its names.
 
-Specification: ipfs/specs, src/unixfs.md, "HAMT sharded directories". Fanout 256, so one byte of the 8-byte
-murmur3-x64-64 of a name at each level: a tree of shards ends at depth 8. A link of a shard is named by its
-slot (two upper-case hexadecimal digits), followed by the entry's name, or by nothing when it leads to a
-sub-shard.
+Specification: ipfs/specs, src/unixfs.md, "HAMT sharded directories". We write fanout 256, so one byte of the 8-byte
+murmur3-x64-64 of a name at each level: a tree of shards ends at depth 8. Fanouts of 8 to 256 are read, powers of two:
+each level takes so many bits of the hash, the highest first. A link of a shard is named by its slot (upper-case
+hexadecimal digits, two for fanout 256), followed by the entry's name, or by nothing when it leads to a sub-shard.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import mmh3
 
@@ -22,8 +23,8 @@ from .unixfs import MURMUR3_X64_64, NodeType, UnixFSNode
 
 FANOUT = 256
 MAX_DEPTH = 8  # bytes in the hash of a name
-_PREFIX = 2
-_SLOTS = {f"{slot:02X}": slot for slot in range(FANOUT)}
+_HASH_BITS = 64
+_FANOUT_BITS = {1 << bits: bits for bits in range(3, 9)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Slot:
     index: int
     name: str
     link: PBLink
+    fanout: int = FANOUT
 
 
 def name_hash(name: bytes) -> bytes:
@@ -87,23 +89,27 @@ def read_shard(node: PBNode, about: UnixFSNode, path: bytes = b"") -> list[Slot]
     listing a directory and looking a name up can never disagree. Raises `UnsupportedError` for another
     fanout or hash.
     """
-    if about.fanout != FANOUT or about.hash_type != MURMUR3_X64_64:
-        raise UnsupportedError(f"a HAMT of fanout {about.fanout} and hash {about.hash_type} (read: 256, 0x22)")
-    if len(path) >= MAX_DEPTH:
-        raise FormatError(f"a HAMT is deeper than {MAX_DEPTH} shards")
+    fanout = about.fanout or 0
+    if fanout not in _FANOUT_BITS or about.hash_type != MURMUR3_X64_64:
+        raise UnsupportedError(f"a HAMT of fanout {about.fanout} and hash {about.hash_type} (read: 8 to 256, 0x22)")
+    depth = _HASH_BITS // _FANOUT_BITS[fanout]
+    if len(path) >= depth:
+        raise FormatError(f"a HAMT is deeper than {depth} shards")
+    width = len(f"{fanout - 1:X}")
+    labels = _labels(fanout)
     slots: list[Slot] = []
     bits, last = 0, -1
     for link in node.links:
         label = link.name or ""
-        index = _SLOTS.get(label[:_PREFIX], -1)
+        index = labels.get(label[:width], -1)
         if index <= last:
             raise FormatError(f"a HAMT shard has a link called {label[:64]!r} after slot {last}")
-        name, last = label[_PREFIX:], index
+        name, last = label[width:], index
         here = path + bytes([index])
-        if name and name_hash(name.encode())[: len(here)] != here:
+        if name and _places(name_hash(name.encode()), fanout, len(here)) != here:
             raise FormatError(f"the HAMT entry {name[:64]!r} does not belong into slot {here.hex()}")
         bits |= 1 << index
-        slots.append(Slot(index, name, link))
+        slots.append(Slot(index, name, link, fanout))
     if bits != int.from_bytes(about.data or b"", "big"):
         raise FormatError("the bitfield of a HAMT shard does not match its links")
     if path and not slots:
@@ -111,9 +117,23 @@ def read_shard(node: PBNode, about: UnixFSNode, path: bytes = b"") -> list[Slot]
     return slots
 
 
+@cache
+def _labels(fanout: int) -> dict[str, int]:
+    width = len(f"{fanout - 1:X}")
+    return {f"{slot:0{width}X}": slot for slot in range(fanout)}
+
+
+def _places(hashed: bytes, fanout: int, depth: int) -> bytes:
+    """The slots of a name in the first `depth` levels, the root's first."""
+    if fanout == FANOUT:
+        return hashed[:depth]
+    bits, number = _FANOUT_BITS[fanout], int.from_bytes(hashed, "big")
+    return bytes(number >> _HASH_BITS - bits * level & fanout - 1 for level in range(1, depth + 1))
+
+
 def find(slots: Sequence[Slot], name: bytes, depth: int) -> Slot | None:
     """The slot of the shard at `depth` that holds, or leads to, `name`."""
-    index = name_hash(name)[depth]
+    index = _places(name_hash(name), slots[0].fanout, depth + 1)[depth] if slots else -1
     for slot in slots:
         if slot.index == index:
             return slot if not slot.name or slot.name.encode() == name else None

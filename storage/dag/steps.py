@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar
 
-from ..cid import CID, CODECS, DAG_PB, IDENTITY, RAW
+from ..cid import CID, CODECS, DAG_CBOR, DAG_PB, IDENTITY, RAW
 from ..errors import UnsupportedError
-from . import dagpb, unixfs
+from . import dagcbor, dagpb, unixfs
 from .dagpb import PBNode
 from .unixfs import UnixFSNode
 
@@ -64,9 +64,11 @@ def load_node(cid: CID) -> Steps[tuple[PBNode, UnixFSNode]]:
 
 
 def children(codec: int, data: bytes) -> list[CID]:
-    """The links of a block in order; a raw block has none. `UnsupportedError` unless raw or dag-pb."""
+    """The links of a block in order; a raw block has none. `UnsupportedError` unless raw, dag-pb or dag-cbor."""
     if codec == RAW:
         return []
+    if codec == DAG_CBOR:
+        return dagcbor.links(data)
     if codec != DAG_PB:
         raise UnsupportedError(f"links of a {codec_name(codec)} block are not read")
     return [link.cid for link in dagpb.decode(data).links]

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from .content import ContentWalk, Part, content, link_target
 from .directories import DirEntry, Kind, PathNotFoundError, Resolved, list_directory, resolve
-from .files import MAX_LEAVES, file_layout, raw_layout
+from .files import MAX_LEAVES, NoLayoutError, file_layout, raw_layout
 from .order import Scope, dag_order
 from .steps import Steps, arun, children, run
 
 __all__ = [
     "MAX_LEAVES",
+    "ContentWalk",
     "DirEntry",
     "Kind",
+    "NoLayoutError",
+    "Part",
     "PathNotFoundError",
     "Resolved",
     "Scope",
     "Steps",
     "arun",
     "children",
+    "content",
     "dag_order",
     "file_layout",
+    "link_target",
     "list_directory",
     "raw_layout",
     "resolve",

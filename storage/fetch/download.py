@@ -10,20 +10,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from ..blocks.block import Block
 from ..cid import CID
+from ..dag.files import NoLayoutError
+from ..errors import IntegrityError, UnavailableError
 from ..limits import MIB
 from ..sources.source import FileRef
+from .content import Kept
 from .engine import LeafSink
+from .lies import name_lie
 from .tree import RemoteTree, TreeFile
 
 _AHEAD_BYTES = 64 * MIB
 _CHUNK_BYTES = 16 * MIB
 _MAX_OPEN = 64
 _FINISHERS = 4
+_MAX_LINKS = 1000  # named ones
+_MAX_TARGET = 256  # characters of a target that are shown: whoever made the dataset wrote it
 
 
 class Filling(LeafSink, Protocol):
@@ -31,6 +37,22 @@ class Filling(LeafSink, Protocol):
 
     def missing(self, leaves: Iterable[int]) -> list[int]:
         """Those of `leaves` that are not here yet."""
+        ...
+
+    def close(self) -> None:
+        """Release what is open. Idempotent."""
+        ...
+
+
+class ContentSink(Kept, Protocol):
+    """A file without a `FileLayout`, on its way: written in order, once."""
+
+    def write(self, data: bytes) -> None:
+        """The next bytes of the file."""
+        ...
+
+    def finish(self) -> None:
+        """All of it is there: make it visible."""
         ...
 
     def close(self) -> None:
@@ -60,14 +82,30 @@ class Target(Protocol[F]):
         """Every leaf is there. Closes the file and makes it visible. Called from several threads."""
         ...
 
+    def content_size(self, file: TreeFile, path: str) -> int | None:
+        """Bytes of a file without a `FileLayout` if it is here already, and right; None if not.
+
+        `path`: below the root.
+        """
+        ...
+
+    def open_content(self, file: TreeFile, path: str) -> ContentSink:
+        """A place for such a file."""
+        ...
+
 
 @dataclass(slots=True)
 class Progress:
-    """What a download has done so far; `total_bytes` grows while the tree is walked."""
+    """What a download has done so far; `total_bytes` grows while the tree is walked.
+
+    `links`: the symlinks passed on the way, as "path → target". They are not made: where they lead is up to whoever
+    wrote them.
+    """
 
     files: int = 0
     bytes: int = 0
     total_bytes: int = 0
+    links: list[str] = field(default_factory=list)
 
 
 def download(
@@ -84,8 +122,16 @@ def download(
     work = _Download(tree, target, on_progress)
     with ThreadPoolExecutor(_FINISHERS, thread_name_prefix="finish") as finishers:
         try:
-            for ref in _refs(tree, select, target):
-                work.add(ref, finishers)
+            kept = _KeepingNodes(tree, target)
+            for file in kept.files(on_link=work.note_link):
+                if not select(file):
+                    continue
+                try:
+                    ref = kept.ref(file)
+                except NoLayoutError:
+                    work.add_content(kept, file)
+                else:
+                    work.add(ref, finishers)
             work.drain(finishers)
         finally:
             work.abandon()
@@ -135,6 +181,35 @@ class _Download(Generic[F]):
         while len(self._open) > _MAX_OPEN:
             self._take(finishers)
 
+    def add_content(self, tree: RemoteTree, file: TreeFile) -> None:
+        """Fetch a file that has no layout, whole, while the leaves of others come."""
+        path = tree.path_of(file)
+        size = self._target.content_size(file, path)
+        if size is not None:
+            self.progress.total_bytes += size
+            self._count(size, 1)
+            return
+        sink = self._target.open_content(file, path)
+        reader = tree.content(file, sink)
+        try:
+            done = 0
+            for data in reader:
+                self.progress.total_bytes += 0 if done else reader.size or 0
+                sink.write(data)
+                done += len(data)
+                self._count(len(data), 0)
+            sink.finish()
+            self._count(0, 1)
+        finally:
+            reader.close()
+            sink.close()
+
+    def note_link(self, path: str, target: str) -> None:
+        """A symlink is not made; who asked for the download is told."""
+        if len(self.progress.links) < _MAX_LINKS:
+            words = f"{path} → {target[:_MAX_TARGET]}"
+            self.progress.links.append("".join(char if char.isprintable() else "�" for char in words))
+
     def drain(self, finishers: ThreadPoolExecutor) -> None:
         """Wait until everything asked for is here and kept."""
         while self._waiting:
@@ -152,7 +227,11 @@ class _Download(Generic[F]):
 
     def _take(self, finishers: ThreadPoolExecutor) -> None:
         item, leaves, size = self._waiting.popleft()
-        self._engine.wait(item.handle, leaves)
+        try:
+            self._engine.wait(item.handle, leaves)
+        except (IntegrityError, UnavailableError) as error:
+            failed = [leaf for leaf in leaves if (item.handle, leaf) in self._engine.planner.failed]
+            raise name_lie(self._engine, item.ref, failed) or error from error
         self._ahead -= size
         item.chunks -= 1
         self._count(size, 0)
@@ -172,14 +251,6 @@ class _Download(Generic[F]):
         self.progress.bytes += size
         self.progress.files += files
         self._on_progress(self.progress)
-
-
-def _refs(tree: RemoteTree, select: Callable[[TreeFile], bool], target: Target[F]) -> Iterator[FileRef]:
-    """The files in order; nodes are handed to the target as they are passed."""
-    kept = _KeepingNodes(tree, target)
-    for file in kept.files():
-        if select(file):
-            yield kept.ref(file)
 
 
 class _KeepingNodes(RemoteTree, Generic[F]):

@@ -30,7 +30,7 @@ from ..errors import (
     UnreachableError,
     WrongBytesError,
 )
-from ..sources.source import FileRef, Source
+from ..sources.source import FileRef, Place, Source
 from ..sources.transfer import Transfer
 from .evidence import Evidence
 from .planner import Planner
@@ -63,6 +63,7 @@ class _FileJob:
 class _BlockJob:
     cid: CID
     root: CID
+    place: Place | None
     data: bytes | None = None
 
 
@@ -196,16 +197,26 @@ class FetchEngine:
 
     def block(self, cid: CID, root: CID) -> Block:
         """One block, verified. Raises as `wait` does."""
+        return self.take_block(self.want_block(cid, root))
+
+    def want_block(self, cid: CID, root: CID, place: Place | None = None, urgency: float = -1.0) -> int:
+        """Ask for one block, without waiting. Give the handle to `take_block`, or to `close_file`."""
         with self._changed:
             handle = next(self._ids)
-            job = self._jobs[handle] = _BlockJob(cid, root)
+            job = self._jobs[handle] = _BlockJob(cid, root, place)
             banned = self._banned.get(_digest(job, 0), ())
-            self.planner.want(handle, 0, _NODE_BYTES, -1.0, self._clock(), banned)
+            self.planner.want(handle, 0, place.size if place else _NODE_BYTES, urgency, self._clock(), banned)
             self._work.notify()
+            return handle
+
+    def take_block(self, handle: int) -> Block:
+        """The block that `want_block` asked for, verified. Raises as `wait` does."""
+        job = self._jobs[handle]
         try:
             self.wait(handle, [0])
+            assert isinstance(job, _BlockJob)
             assert job.data is not None
-            return Block.verify(cid, job.data)
+            return Block.verify(job.cid, job.data)
         finally:
             self.close_file(handle)
 
@@ -328,7 +339,7 @@ class FetchEngine:
                 self._changed.notify_all()
 
     def _fetch_block(self, source: Source, start: Start, job: _BlockJob, transfer: Transfer) -> None:
-        data = source.fetch_block(job.cid, job.root, transfer)
+        data = source.fetch_block(job.cid, job.root, transfer, job.place)
         if not job.cid.matches(data):
             self._keep(source, job.cid, data)
             raise WrongBytesError(f"block {job.cid.short()}")

@@ -2,7 +2,7 @@
 
 DEST/
   dataset.json, manifest/…, data/…, index/…     as published
-  .holdfast/blocks/<cid>                        every node
+  .holdfast/blocks/<cid>                        every node; leaves as well where they are no plain ranges of the file
   .holdfast/partial/                            while it is being fetched; gone at the end
 
 Nothing is synced: kill -9 loses nothing, and after a power cut another `get` into the folder hashes what is there and
@@ -17,16 +17,23 @@ from pathlib import Path
 
 from ..blocks.atomic import write_atomic
 from ..blocks.block import Block
+from ..blocks.content_check import check_content
 from ..blocks.hashing import hash_file
+from ..blocks.memory import MemoryStore
 from ..blocks.memory_file import MemoryFile
+from ..blocks.store import BlockStore
 from ..blocks.verified_file import VerifiedFile, disk_error
-from ..cid import CID, RAW
+from ..cid import CID, IDENTITY, RAW
 from ..errors import ConfigError, FormatError, HoldfastError
 from ..manifest import check_path
 from ..sources.mirror import BLOCKS_FOLDER
 from ..sources.source import FileRef
+from .content_file import ContentFile
+from .folder_nodes import FolderNodes
+from .tree import TreeFile
 
 _OURS = ".holdfast"
+_NOTHING = MemoryStore()
 
 
 class MirrorFolder:
@@ -81,17 +88,37 @@ class MirrorFolder:
             return
 
     def keep_node(self, block: Block) -> None:
-        """See `Target.keep_node`. Raw blocks are files, not nodes."""
-        if block.cid.multihash in self._nodes or block.cid.codec == RAW:
+        """See `Target.keep_node`. Raw blocks are ranges of files; inline ones are in their CID."""
+        if block.cid.multihash in self._nodes or block.cid.codec == RAW or block.cid.hash_code == IDENTITY:
             return
         self._nodes.add(block.cid.multihash)
         path = self.folder / BLOCKS_FOLDER / str(block.cid.v1())
         if path.is_symlink() or not _holds(path, block.data):
             write_atomic(path, block.data, durable=False)
 
-    def _place(self, ref: FileRef) -> Path:
-        path = ref.path.removeprefix(self._top).lstrip("/")
-        path = check_path(path) if path else str(ref.layout.cid)
+    def content_size(self, file: TreeFile, path: str) -> int | None:
+        """See `Target.content_size`. Raises as `has` does."""
+        place = self._place(path, file.cid)
+        try:
+            return None if place.is_symlink() else check_content(place, file.cid, self._node)
+        except (HoldfastError, OSError):
+            return None
+
+    def open_content(self, file: TreeFile, path: str) -> ContentFile:
+        """See `Target.open_content`."""
+        partial = self._partial / f"{_stem(file.cid, path)}.content"
+        return ContentFile(self._place(path, file.cid), partial, self._node, self.keep_node)
+
+    def nodes(self, others: BlockStore) -> FolderNodes:
+        """The nodes that are here, then those of another store: what an earlier `get` kept is not fetched again."""
+        return FolderNodes(self.folder / BLOCKS_FOLDER, others)
+
+    def _node(self, cid: CID) -> bytes:
+        return self.nodes(_NOTHING).node(cid)
+
+    def _place(self, path: str, cid: CID) -> Path:
+        path = path.removeprefix(self._top).lstrip("/")
+        path = check_path(path) if path else str(cid)
         if path.split("/")[0] == _OURS:
             raise FormatError(f"{path}: a dataset has nothing to write in {_OURS}")
         self._inside((self.folder / path).parent)
@@ -107,7 +134,7 @@ class MirrorFolder:
 
     def has(self, ref: FileRef) -> bool:
         """See `Target.has`. Raises `ConfigError` for a symlink in the way, `FormatError` for a name of ours."""
-        path, layout = self._place(ref), ref.layout
+        path, layout = self._place(ref.path, ref.layout.cid), ref.layout
         try:
             if path.is_symlink() or not path.is_file() or path.stat().st_size != layout.size:
                 return False
@@ -122,12 +149,12 @@ class MirrorFolder:
         """
         if ref.layout.leaves == 1:
             return MemoryFile(ref.layout)
-        stem = f"{ref.layout.cid}-{hashlib.sha256(ref.path.encode()).hexdigest()[:16]}"
+        stem = _stem(ref.layout.cid, ref.path)
         return VerifiedFile(self._partial / stem, self._partial / f"{stem}.marks", ref.layout).open(self._lineage)
 
     def finish(self, ref: FileRef, file: VerifiedFile | MemoryFile) -> None:
         """See `Target.finish`."""
-        path = self._place(ref)
+        path = self._place(ref.path, ref.layout.cid)
         if isinstance(file, MemoryFile):
             write_atomic(path, file.content(), durable=False)
             return
@@ -139,6 +166,10 @@ class MirrorFolder:
             raise disk_error(error, path) from error
         finally:
             file.close()
+
+
+def _stem(cid: CID, path: str) -> str:
+    return f"{cid}-{hashlib.sha256(path.encode()).hexdigest()[:16]}"
 
 
 def _is_cid(name: str) -> bool:

@@ -98,6 +98,8 @@ class Score:
             if seen < 0.25 * self.rate:
                 self.window = max(self.window - 1, 1)
             self.rate += _EWMA * (seen - self.rate)
+        else:  # all latency: it says nothing of the rate, and only more requests at once make it quicker
+            self.window = min(self.window + 1, policy.max_window)
 
     def failed(self, error: PeerError, now: float, policy: FetchPolicy, jitter: float) -> None:
         """An answer that broke. `jitter` is in [0, 1)."""

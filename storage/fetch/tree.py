@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from ..blocks.block import Block
 from ..blocks.memory_file import MemoryFile
@@ -14,7 +15,10 @@ from ..dag.layout import FileLayout
 from ..errors import BlockMissingError, FormatError, HashMismatchError, UnsupportedError
 from ..manifest import check_path
 from ..sources.source import FileRef
+from .content import ContentReader, Kept
 from .engine import FetchEngine
+
+_AHEAD = 16  # nodes of the next entries: in trees of others, a small file is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class RemoteTree:
     def __init__(self, engine: FetchEngine, root: CID, nodes: BlockStore, top: TreeFile | None = None) -> None:
         self.engine, self.root, self.nodes = engine, root, nodes
         self.top = top or TreeFile("", root, 0)
+        self._asked: dict[CID, int] = {}  # nodes on their way: handles of the engine
 
     def node(self, cid: CID) -> bytes:
         """A block that is not a leaf, from `nodes` or fetched into it."""
@@ -43,22 +48,47 @@ class RemoteTree:
 
     def block(self, cid: CID) -> Block:
         """See `node`. A node that rotted on our disk is fetched again, and rewritten."""
+        handle = self._asked.pop(cid, None)
         try:
-            return self.nodes.get(cid)
+            block = self.nodes.get(cid)
         except (BlockMissingError, HashMismatchError):
-            block = self.engine.block(cid, self.root)
-            return self.nodes.put(cid, block.data)
+            handle = self.engine.want_block(cid, self.root) if handle is None else handle
+            return self.nodes.put(cid, self.engine.take_block(handle).data)
+        if handle is not None:
+            self.engine.close_file(handle)
+        return block
+
+    def ask_ahead(self, cids: Iterable[CID]) -> None:
+        """Nodes that will be wanted soon: one round trip for several. Give it few; `forget` what was not wanted."""
+        for cid in cids:
+            if cid.codec == DAG_PB and cid not in self._asked and not self.nodes.has(cid):
+                self._asked[cid] = self.engine.want_block(cid, self.root)
+
+    def forget(self) -> None:
+        """Drop what `ask_ahead` asked for and nobody wanted."""
+        while self._asked:
+            self.engine.close_file(self._asked.popitem()[1])
 
     def directory(self, cid: CID) -> list[walk.DirEntry]:
         """The entries of a directory, sorted."""
         return walk.run(walk.list_directory(cid), self.node)
 
-    def files(self, cid: CID | None = None, prefix: str = "") -> Iterator[TreeFile]:
+    def files(
+        self, cid: CID | None = None, prefix: str = "", on_link: Callable[[str, str], None] | None = None
+    ) -> Iterator[TreeFile]:
         """Every file below `cid` (default: `top`), depth first. A top that is a file yields itself, path "".
 
-        Raises `UnsupportedError` for symlinks and devices, `FormatError` for names that no folder can hold.
+        `on_link` is told path and target of each symlink; what a link leads to is nobody's business here. Raises
+        `UnsupportedError` for devices, and for symlinks without `on_link`, `FormatError` for names that no folder
+        can hold.
         """
-        stack = [(prefix, cid, 0) if cid else (prefix, self.top.cid, self.top.tsize)]
+        try:
+            yield from self._files((prefix, cid, 0) if cid else (prefix, self.top.cid, self.top.tsize), on_link)
+        finally:
+            self.forget()
+
+    def _files(self, start: tuple[str, CID, int], on_link: Callable[[str, str], None] | None) -> Iterator[TreeFile]:
+        stack = [start]
         seen: set[CID] = set()
         while stack:
             path, at, tsize = stack.pop()
@@ -67,6 +97,7 @@ class RemoteTree:
                 continue
             if at.codec != DAG_PB:
                 raise UnsupportedError(f"{path or at}: a block of codec 0x{at.codec:x} is neither file nor directory")
+            self.ask_ahead(cid for _, cid, _ in islice(reversed(stack), _AHEAD))
             resolved = walk.run(walk.resolve(at, []), self.node)
             if resolved.kind == "directory":
                 if path.count("/") > 64 or (at in seen and len(seen) > 100_000):
@@ -80,6 +111,8 @@ class RemoteTree:
                 )
             elif resolved.kind in ("file", "raw"):
                 yield TreeFile(path, at, tsize)
+            elif resolved.kind == "symlink" and on_link is not None:
+                on_link(path, walk.run(walk.link_target(at), self.node))
             else:
                 raise UnsupportedError(f"{path or at} is a {resolved.kind}, which this version does not fetch")
 
@@ -93,22 +126,41 @@ class RemoteTree:
         raise walk.PathNotFoundError(f"{path} is not in {self.root.short()}", hint="`holdfast ls` shows what is")
 
     def ref(self, file: TreeFile) -> FileRef:
-        """Where the leaves of a file lie."""
+        """Where the leaves of a file lie. Raises `NoLayoutError` for a file that `ContentReader` has to read."""
         if file.cid.codec == RAW:
             size = len(self.node(file.cid)) if file.cid == self.root else file.tsize
             layout = walk.raw_layout(file.cid, size)
         else:
             layout = walk.run(walk.file_layout(file.cid), self.node)
-        return FileRef(self.root, "/".join(filter(None, (self.top.path, file.path))), layout)
+        return FileRef(self.root, self.path_of(file), layout)
+
+    def path_of(self, file: TreeFile) -> str:
+        """The path of a file below the root, as a mirror has it."""
+        return "/".join(filter(None, (self.top.path, file.path)))
+
+    def content(self, file: TreeFile, kept: Kept | None = None) -> ContentReader:
+        """A reader of any file, block by block; slower than `ref` and leaves."""
+        return ContentReader(self.engine, self.nodes, self.root, file.cid, self.path_of(file), file.tsize, kept)
 
     def read(self, file: TreeFile, limit: int) -> bytes:
         """A small file, whole. Raises `FormatError` when it is larger than `limit` bytes."""
-        ref = self.ref(file)
+        try:
+            ref = self.ref(file)
+        except walk.NoLayoutError:
+            return self._read_content(file, limit)
         if ref.layout.size > limit:
             raise FormatError(f"{file.path} has {ref.layout.size} bytes, more than {limit}")
         sink = MemoryFile(ref.layout)
         fetch_all(self.engine, ref, sink)
         return sink.content()
+
+    def _read_content(self, file: TreeFile, limit: int) -> bytes:
+        reader, data = self.content(file), bytearray()
+        for part in reader:
+            data += part
+            if max(reader.size or 0, len(data)) > limit:
+                raise FormatError(f"{file.path} has {reader.size} bytes, more than {limit}")
+        return bytes(data)
 
 
 def fetch_all(engine: FetchEngine, ref: FileRef, sink: MemoryFile) -> None:

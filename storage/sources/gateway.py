@@ -11,7 +11,7 @@ from ..errors import MissingError, PeerError, UnreachableError, WithheldError
 from ..limits import MAX_BLOCK_BYTES
 from .http import Endpoint, HttpClient
 from .ranges import LeafBuffers, range_header, read_leaves
-from .source import FileRef, OnLeaf
+from .source import FileRef, OnLeaf, Place
 from .transfer import Transfer
 
 _RAW = {"Accept": "application/vnd.ipld.raw"}
@@ -26,7 +26,7 @@ class Gateway:
         self._buffers = LeafBuffers()
         self._serves_files = True  # until a plain file is refused whose blocks are there
 
-    def fetch_block(self, cid: CID, root: CID, transfer: Transfer) -> bytes:
+    def fetch_block(self, cid: CID, root: CID, transfer: Transfer, place: Place | None = None) -> bytes:
         """See `Source.fetch_block`."""
         with self._http.get(f"/ipfs/{cid}?format=raw", transfer, _RAW) as answer:
             return answer.read(MAX_BLOCK_BYTES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..blocks.store import BlockStore
 from ..cid import CID
 from ..errors import MissingError, StoreError
-from .source import FileRef, OnLeaf
+from .source import FileRef, OnLeaf, Place
 from .transfer import Transfer
 
 
@@ -17,7 +17,7 @@ class Local:
     def __init__(self, store: BlockStore, *, name: str = "(repository)", url: str = "") -> None:
         self.name, self.url, self._store = name, url, store
 
-    def fetch_block(self, cid: CID, root: CID, transfer: Transfer) -> bytes:
+    def fetch_block(self, cid: CID, root: CID, transfer: Transfer, place: Place | None = None) -> bytes:
         """See `Source.fetch_block`."""
         try:
             data = self._store.get(cid).data

@@ -13,8 +13,8 @@ from urllib.parse import quote
 from ..cid import CID
 from ..limits import MAX_BLOCK_BYTES
 from .http import Endpoint, HttpClient
-from .ranges import LeafBuffers, range_header, read_leaves
-from .source import FileRef, OnLeaf
+from .ranges import LeafBuffers, range_header, read_leaves, read_place
+from .source import FileRef, OnLeaf, Place
 from .transfer import Transfer
 
 BLOCKS_FOLDER = ".holdfast/blocks"
@@ -41,8 +41,12 @@ class Mirror:
     def _target(self, path: str) -> str:
         return "/" + quote(self._prefix + self._path_map.get(path, path))
 
-    def fetch_block(self, cid: CID, root: CID, transfer: Transfer) -> bytes:
+    def fetch_block(self, cid: CID, root: CID, transfer: Transfer, place: Place | None = None) -> bytes:
         """See `Source.fetch_block`."""
+        if place is not None:
+            header = {"Range": f"bytes={place.start}-{place.start + place.size - 1}"}
+            with self._http.get(self._target(place.path), transfer, header) as answer:
+                return read_place(answer, place)
         with self._http.get(self._target(f"{BLOCKS_FOLDER}/{cid.v1()}"), transfer) as answer:
             return answer.read(MAX_BLOCK_BYTES)
 

@@ -10,7 +10,7 @@ from ..limits import MAX_BLOCK_BYTES
 from .gateway import Gateway
 from .http import Endpoint, HttpClient
 from .mirror import BLOCKS_FOLDER, Mirror
-from .source import FileRef, OnLeaf, Source
+from .source import FileRef, OnLeaf, Place, Source
 from .transfer import Transfer
 
 _PROBE_CID = "bafkqaaa"  # the identity CID of nothing: every trustless gateway answers 200 and an empty body
@@ -64,9 +64,9 @@ class Probed:
         except PeerError:
             return False
 
-    def fetch_block(self, cid: CID, root: CID, transfer: Transfer) -> bytes:
+    def fetch_block(self, cid: CID, root: CID, transfer: Transfer, place: Place | None = None) -> bytes:
         """See `Source.fetch_block`."""
-        return self._source(root, transfer).fetch_block(cid, root, transfer)
+        return self._source(root, transfer).fetch_block(cid, root, transfer, place)
 
     def fetch_leaves(self, file: FileRef, first: int, last: int, transfer: Transfer, on_leaf: OnLeaf) -> None:
         """See `Source.fetch_leaves`."""

@@ -8,7 +8,7 @@ import threading
 from ..dag.layout import FileLayout
 from ..errors import OversizeError, TruncatedError, WrongBytesError
 from .http import Answer
-from .source import OnLeaf
+from .source import OnLeaf, Place
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -42,12 +42,7 @@ def read_leaves(
     """
     start, end = layout.leaf_range(first)[0], layout.leaf_range(last - 1)[1]
     expected = layout.size if answer.status == 200 else end - start
-    if answer.status == 206:
-        match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-        if match is None or int(match[1]) != start:
-            raise WrongBytesError(
-                f"asked for bytes {start}-{end - 1}, got Content-Range {answer.headers.get('Content-Range')!r}"
-            )
+    _check_range(answer, start, end)
     if answer.length is not None and answer.length > expected:
         raise OversizeError(f"the answer has {answer.length} bytes, expected {expected}")
     if answer.length is not None and answer.length < expected:
@@ -59,3 +54,28 @@ def read_leaves(
         answer.readinto(view)
         if not on_leaf(leaf, view):
             return
+
+
+def read_place(answer: Answer, place: Place) -> bytes:
+    """The bytes at `place` out of the answer to a request for them; how long the whole file is, is not known here.
+
+    Raises `WrongBytesError`, `OversizeError`, `TruncatedError` for framing that does not fit.
+    """
+    _check_range(answer, place.start, place.start + place.size)
+    if answer.status == 200:
+        answer.skip(place.start)
+    elif answer.length is not None and answer.length > place.size:
+        raise OversizeError(f"the answer has {answer.length} bytes, expected {place.size}")
+    data = bytearray(place.size)
+    answer.readinto(memoryview(data))
+    return bytes(data)
+
+
+def _check_range(answer: Answer, start: int, end: int) -> None:
+    if answer.status != 206:
+        return
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    if match is None or int(match[1]) != start:
+        raise WrongBytesError(
+            f"asked for bytes {start}-{end - 1}, got Content-Range {answer.headers.get('Content-Range')!r}"
+        )

@@ -28,6 +28,15 @@ class FileRef:
     layout: FileLayout
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the bytes of a raw block lie as well: `size` bytes (at least one) at `start` of the file at `path`."""
+
+    path: str
+    start: int
+    size: int
+
+
 class Source(Protocol):
     """Something bytes can be read from."""
 
@@ -43,8 +52,11 @@ class Source(Protocol):
     def max_rate(self) -> int | None:
         """Bytes per second that we ask of it at most, or None."""
 
-    def fetch_block(self, cid: CID, root: CID, transfer: Transfer) -> bytes:
-        """One block of at most 2 MiB, unverified. `root` is the dataset it belongs to."""
+    def fetch_block(self, cid: CID, root: CID, transfer: Transfer, place: Place | None = None) -> bytes:
+        """One block of at most 2 MiB, unverified. `root` is the dataset it belongs to.
+
+        `place` is for sources that have files and no leaves.
+        """
 
     def fetch_leaves(self, file: FileRef, first: int, last: int, transfer: Transfer, on_leaf: OnLeaf) -> None:
         """Leaves first … last-1, in order, each handed to `on_leaf` (a view that is used again afterwards).

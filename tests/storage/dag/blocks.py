@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from holdfast.storage.blocks.block import Block
-from holdfast.storage.cid import CID, DAG_PB, RAW
-from holdfast.storage.dag import dagpb, unixfs
+from holdfast.storage.cid import CID, DAG_CBOR, DAG_PB, RAW
+from holdfast.storage.dag import dagcbor, dagpb, unixfs
 from holdfast.storage.dag.build import Entry, build_file
+from holdfast.storage.dag.dagcbor import Value
 from holdfast.storage.dag.dagpb import PBLink, PBNode
 from holdfast.storage.dag.layout import FileLayout
 from holdfast.storage.dag.unixfs import NodeType, UnixFSNode
@@ -44,6 +45,12 @@ class Blocks(dict[CID, bytes]):
     def directory(self, *entries: tuple[str, CID]) -> CID:
         """Add a directory node, as given: neither sorted nor checked."""
         return self.node(UnixFSNode(NodeType.DIRECTORY), *(PBLink(cid, name, 1) for name, cid in entries))
+
+    def cbor(self, value: Value) -> CID:
+        """Add a dag-cbor block."""
+        block = Block.encode(DAG_CBOR, dagcbor.encode(value))
+        self[block.cid] = block.data
+        return block.cid
 
     def get(self, cid: CID) -> bytes:  # type: ignore[override]
         self.asked.append(cid)

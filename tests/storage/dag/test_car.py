@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from holdfast.storage.blocks.block import Block
 from holdfast.storage.cid import CID, DAG_PB, IDENTITY, RAW
-from holdfast.storage.dag.car import CarReader, encode_header, encode_section, read_header
+from holdfast.storage.dag import carv2
+from holdfast.storage.dag.car import CarReader, encode_header, encode_section, read_header, section_head
 from holdfast.storage.errors import FormatError, HashMismatchError, UnsupportedError
 from holdfast.storage.limits import MAX_BLOCK_BYTES, MAX_CAR_HEADER_BYTES, MAX_CAR_SECTION_BYTES
 from holdfast.storage.varint import uvarint
@@ -97,17 +98,68 @@ def test_wrong_bytes_are_an_integrity_error_that_names_the_offset() -> None:
         next(reader)
 
 
-def test_published_carv2_files_are_refused_by_name_and_the_carv1_inside_is_read() -> None:
-    for name in ("sample-rw-bs-v2.car", "sample-unixfs-v2.car"):
-        data = FILES[name]
-        with pytest.raises(UnsupportedError, match="version 2"):
-            read(data)
-        start, size = (int.from_bytes(data[at : at + 8], "little") for at in (27, 35))
-        roots, blocks = read(data[start : start + size])
-        assert roots
-        assert blocks
+@pytest.mark.parametrize("name", ["sample-rw-bs-v2.car", "sample-unixfs-v2.car"])
+def test_published_carv2_files_are_read_as_the_carv1_inside(name: str) -> None:
+    data = FILES[name]
+    start, size = (int.from_bytes(data[at : at + 8], "little") for at in (27, 35))
+    roots, blocks = read(data[start : start + size])
+    assert roots
+    assert len(blocks) == 3
+    for stream in (io.BytesIO(data), Dripping(data), io.BytesIO(data[: start + size])):  # the index is not needed
+        reader = CarReader(stream)
+        sections = list(reader.sections())
+        assert (reader.roots, [section.block for section in sections]) == (roots, blocks)
+        assert all(data[section.data_offset :].startswith(section.block.data) for section in sections)
         again = encode_header(roots) + b"".join(encode_section(block.cid, block.data) for block in blocks)
         assert again == data[start : start + size]
+
+
+@pytest.mark.parametrize("name", ["sample-rw-bs-v2.car", "sample-unixfs-v2.car"])
+def test_the_index_that_we_write_is_the_one_of_go_car(name: str) -> None:
+    data = FILES[name]
+    wrapper = carv2.decode_header(data[len(carv2.PRAGMA) : carv2.FIRST])
+    index = carv2.IndexWriter()
+    for section in CarReader(io.BytesIO(data)).sections():
+        cid, size = section.block.cid, len(section.block.data)
+        index.add(cid, section.data_offset - len(section_head(cid, size)) - wrapper.data_offset)
+    assert index.encode() == data[wrapper.index_offset :]
+
+
+def test_a_cut_carv2_names_the_byte_where_it_ends() -> None:
+    data = FILES["sample-unixfs-v2.car"]
+    end = carv2.decode_header(data[len(carv2.PRAGMA) : carv2.FIRST]).data_end
+    for cut in range(end):
+        with pytest.raises(FormatError, match=f"ends at byte {cut}\\b"):
+            read(data[:cut])
+    assert [read(data[:cut]) for cut in range(end, len(data))] == [read(data)] * (len(data) - end)
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "index"),
+    [
+        (0, 0, 0),
+        (50, 284, 0),
+        (51, 0, 0),
+        (51, 1 << 63, 0),
+        (51, 284, 60),
+        (51, 285, 0),
+        (51, 283, 334),
+        (1 << 62, 5, 0),
+    ],
+)
+def test_a_carv2_header_that_lies_is_refused(start: int, size: int, index: int) -> None:
+    data = FILES["sample-unixfs-v2.car"]
+    places = b"".join(number.to_bytes(8, "little") for number in (start, size, index))
+    stream = Dripping(carv2.PRAGMA + bytes(16) + places + data[carv2.FIRST : 51 + 284])
+    with pytest.raises(FormatError):
+        list(CarReader(stream))
+    assert stream.largest <= 1 << 18
+
+
+def test_a_carv2_inside_of_a_carv2_is_refused() -> None:
+    data = FILES["sample-unixfs-v2.car"]
+    with pytest.raises(FormatError, match="version 2"):
+        read(carv2.encode_head(len(data)) + data)
 
 
 @pytest.mark.parametrize("name", ["sample-corrupt-pragma.car", "badheaderlength.car", "badsectionlength.car"])
@@ -141,6 +193,14 @@ def test_a_section_of_zero_bytes_is_refused() -> None:
             read(car)
 
 
+def test_padding_with_zeros_behind_the_last_section_is_skipped() -> None:
+    for size in (1, 300_000):
+        assert read(CAR + bytes(size)) == (ROOTS, BLOCKS)
+        assert read(carv2.encode_head(len(CAR) + size) + CAR + bytes(size) + b"an index") == (ROOTS, BLOCKS)
+        with pytest.raises(FormatError, match=f"at byte {len(CAR)} .* at byte {len(CAR) + size}$"):
+            read(CAR + bytes(size) + b"\1")
+
+
 def test_a_block_above_two_mebibytes_is_refused() -> None:
     block = leaf(bytes(MAX_BLOCK_BYTES))
     assert read(HEADER + encode_section(block.cid, block.data))[1] == [block]
@@ -158,7 +218,7 @@ def test_identity_sections_are_checked_and_skipped() -> None:
 
 def test_a_hash_that_cannot_be_computed_is_never_a_block() -> None:
     with pytest.raises(UnsupportedError):
-        read(HEADER + encode_section(CID(1, RAW, b"\x1e\x20" + bytes(32)), b"x"))
+        read(HEADER + encode_section(CID(1, RAW, b"\x1f\x20" + bytes(32)), b"x"))
 
 
 @pytest.mark.parametrize(

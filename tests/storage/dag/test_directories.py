@@ -75,17 +75,17 @@ def test_kinds_and_trails() -> None:
     layout, _ = add_file(blocks, b"0123456789", 4)
     link = blocks.node(UnixFSNode(NodeType.SYMLINK, b"../../etc/passwd"))
     odd = blocks.node(None)
-    cbor, small = CID.of(DAG_CBOR, b"\xa0"), leaf(b"x").cid
+    json, small = CID.of(0x0129, b"{}"), leaf(b"x").cid
     inner = blocks.directory(("file", layout.cid), ("link", link))
-    root = blocks.directory(("cbor", cbor), ("dir", inner), ("odd", odd), ("small", small))
+    root = blocks.directory(("dir", inner), ("json", json), ("odd", odd), ("small", small))
     expected = {
-        "": Resolved(root, "directory", (root,)),
-        "dir": Resolved(inner, "directory", (root, inner)),
-        "dir/file": Resolved(layout.cid, "file", (root, inner, layout.cid)),
-        "dir/link": Resolved(link, "symlink", (root, inner, link)),
-        "small": Resolved(small, "raw", (root,)),
-        "odd": Resolved(odd, "other", (root, odd)),
-        "cbor": Resolved(cbor, "other", (root,)),
+        "": Resolved(root, "directory", (root,), (root,)),
+        "dir": Resolved(inner, "directory", (root, inner), (root, inner)),
+        "dir/file": Resolved(layout.cid, "file", (root, inner, layout.cid), (root, inner, layout.cid)),
+        "dir/link": Resolved(link, "symlink", (root, inner, link), (root, inner, link)),
+        "small": Resolved(small, "raw", (root,), (root, small)),
+        "odd": Resolved(odd, "other", (root, odd), (root, odd)),
+        "json": Resolved(json, "other", (root,), (root, json)),
     }
 
     async def get(cid: CID) -> bytes:
@@ -98,7 +98,7 @@ def test_kinds_and_trails() -> None:
     for path in ("none", "small/x", "dir/file/x", "dir/none/x"):
         with pytest.raises(PathNotFoundError):
             run(resolve(root, path.split("/")), blocks.get)
-    for path in ("dir/link/x", "cbor/x", "odd/x"):
+    for path in ("dir/link/x", "json/x", "odd/x"):
         with pytest.raises(UnsupportedError):
             run(resolve(root, path.split("/")), blocks.get)
     with pytest.raises(PathNotFoundError):

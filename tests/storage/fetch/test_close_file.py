@@ -6,7 +6,7 @@ from pathlib import Path
 
 from holdfast.storage.cid import CID
 from holdfast.storage.fetch.engine import FetchEngine
-from holdfast.storage.sources.source import FileRef, OnLeaf
+from holdfast.storage.sources.source import FileRef, OnLeaf, Place
 from holdfast.storage.sources.transfer import Transfer
 from support.trees import LEAF, file_dag
 
@@ -20,7 +20,7 @@ class _Source:
         self.begun, self.ended = threading.Event(), threading.Event()
         self.go = threading.Event()
 
-    def fetch_block(self, cid: CID, root: CID, transfer: Transfer) -> bytes:
+    def fetch_block(self, cid: CID, root: CID, transfer: Transfer, place: Place | None = None) -> bytes:
         raise NotImplementedError
 
     def fetch_leaves(self, file: FileRef, first: int, last: int, transfer: Transfer, on_leaf: OnLeaf) -> None:
