@@ -49,6 +49,12 @@ class Provider(BaseModel):
     path_map: dict[str, str] = {}
     max_rate: int | None = None
 
+    @classmethod
+    def at(cls, url: str, kind: Kind, *, token_file: Path | None = None) -> Provider:
+        """The provider at a URL of the command line, named by it. Raises `ConfigError`."""
+        entry = {"name": url[:MAX_NAME_CHARS], "kind": kind, "url": url}
+        return _provider(entry | ({"token_file": str(token_file.absolute())} if token_file else {}), url, {})
+
     def __hash__(self) -> int:
         return hash((self.name, self.url))  # path_map is a dict; equal providers still hash alike
 

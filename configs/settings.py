@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import resources
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,14 @@ def _duration(value: object) -> float:
         raise ValueError(f"{error.message} ({error.hint})") from error
 
 
+def _networks(value: object) -> object:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError('expected a list of networks in quotes, such as ["10.0.0.5/32"]')
+    return tuple(ip_network(item) for item in value)
+
+
+Network = IPv4Network | IPv6Network
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=1)]
 Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 
@@ -58,9 +67,17 @@ class CacheSettings(_Table):
 
 
 class ServeSettings(_Table):
-    """The peer: requests answered at the same time."""
+    """The peer: what clients may take. `min_rate` is in bytes a second; durations are in seconds."""
 
     max_requests: int = Field(ge=1, le=65536)
+    queue: Duration
+    max_requests_per_client: int = Field(ge=1, le=65536)
+    max_connections: int = Field(ge=1, le=1 << 20)
+    max_connections_per_client: int = Field(ge=1, le=1 << 20)
+    request_head: Duration
+    idle_connection: Duration
+    min_rate: Size
+    trusted_proxies: Networks
 
 
 class Settings(_Table):

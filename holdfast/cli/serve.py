@@ -14,15 +14,16 @@ from pathlib import Path
 
 from ..configs.errors import ConfigError
 from ..configs.roster import MAX_TOKEN_BYTES, Roster
-from ..configs.settings import Settings
+from ..configs.settings import ServeSettings, Settings
 from ..configs.sizes import parse_size
 from ..storage.blocks.disk import DiskStore
+from ..storage.node.crowd import CrowdLimits
 from ..storage.node.server import Node, NodeOptions
 from ..storage.sources.from_roster import sources_of
 from ..storage.sources.netguard import NetGuard
 
 _LOG = logging.getLogger("holdfast.node")
-_MANY_FILES = 65536  # 512 requests, each a socket and a file, and the files that pins fill
+_MANY_FILES = 65536  # 8192 connections, 512 requests, each with a file, and the files that pins fill
 
 
 def run_serve(
@@ -51,12 +52,27 @@ def run_serve(
         max_bytes=None if max_bytes is None else parse_size(max_bytes),
         guard=guard,
         trusted=lambda: sources_of(providers, env=os.environ, redirects=guard) if providers else [],
-        max_requests=Settings.load(os.environ).serve.max_requests,
+        limits=crowd_limits(Settings.load(os.environ).serve),
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     _allow_many_files()
     with DiskStore(repo).open() as store:
         asyncio.run(_serve(Node(store, options), as_json=as_json))
+
+
+def crowd_limits(settings: ServeSettings) -> CrowdLimits:
+    """The bounds of a peer as the user's settings have them."""
+    return CrowdLimits(
+        max_requests=settings.max_requests,
+        max_requests_per_client=settings.max_requests_per_client,
+        max_connections=settings.max_connections,
+        max_connections_per_client=settings.max_connections_per_client,
+        queue_s=settings.queue,
+        request_head_s=settings.request_head,
+        idle_s=settings.idle_connection,
+        min_rate_bytes_s=settings.min_rate,
+        trusted_proxies=settings.trusted_proxies,
+    )
 
 
 async def _serve(node: Node, *, as_json: bool) -> None:

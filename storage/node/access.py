@@ -1,4 +1,4 @@
-"""`Access`: who may use the pinning API."""
+"""`Access`: who may use the pinning API, and who may read the metrics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from aiohttp import web
+
+from .clients import is_loopback
+
+_FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,26 @@ class Access:
             if not self.loopback:
                 return "this peer takes no pins: it was started without --token-file"
             return _from_a_browser(request)
+        if self._has_token(request):
+            return ""
+        return "send the token of this peer: Authorization: Bearer …"
+
+    def reading_refusal(self, request: web.Request) -> str:
+        """Why this request may not read the metrics; "" if it may: with the token, or as a program of this machine.
+
+        A reverse proxy on this machine speaks for others: it says so in headers.
+        """
+        if self._has_token(request):
+            return ""
+        if is_loopback(request.remote or "") and not any(name in request.headers for name in _FORWARDED):
+            return _from_a_browser(request)
+        return "metrics are for programs of this machine, and for the token: Authorization: Bearer …"
+
+    def _has_token(self, request: web.Request) -> bool:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         # surrogateescape: a header may hold any byte, and must not become an error of ours
         sent = given.strip().encode("utf-8", "surrogateescape")
-        if scheme.lower() == "bearer" and hmac.compare_digest(sent, self.token):
-            return ""
-        return "send the token of this peer: Authorization: Bearer …"
+        return self.token is not None and scheme.lower() == "bearer" and hmac.compare_digest(sent, self.token)
 
 
 def _from_a_browser(request: web.Request) -> str:

@@ -61,8 +61,7 @@ class Budget:
     def _measure(self) -> int:
         folder = self._store.files_folder
         partial = sum(_allocated(path) for path in list(folder.glob("*.part")) if path not in self._reserved)
-        nodes = sum(path.stat().st_size for path in self._store.nodes.folder.glob("??/*"))
-        return self._store.used_bytes() + partial + nodes
+        return self._store.used_bytes() + partial + sum(self._store.nodes.sizes())
 
 
 def _allocated(path: Path) -> int:

@@ -10,12 +10,13 @@ from urllib.parse import quote
 from aiohttp import web
 
 from ...configs.sizes import format_size
-from ..blocks.disk import DiskStore, reader
+from ..blocks.disk import reader
 from ..cid import CID
 from ..dag import walk
 from ..dag.directories import DirEntry
+from .conditional import has_it, not_modified
 from .headers import good_headers
-from .reads import Reads
+from .serving import Serving
 from .wanted import Wanted
 
 _MAX_ENTRIES = 100_000
@@ -24,18 +25,26 @@ _STYLE = "body{font:16px sans-serif;margin:2em;max-width:60em}td{padding:.1em 2e
 
 
 async def answer_directory(
-    wanted: Wanted, cid: CID, roots: tuple[CID, ...], store: DiskStore, reads: Reads
+    request: web.Request, wanted: Wanted, cid: CID, roots: tuple[CID, ...], serving: Serving
 ) -> web.StreamResponse:
     """The entries of the directory `cid`."""
-    entries = await reads.run(walk.run, walk.list_directory(cid, max_entries=_MAX_ENTRIES), reader(store))
-    kind = "json" if wanted.json else "html"
-    headers = good_headers(wanted.path, roots, f'W/"{cid}.{kind}"') | {"Vary": "Accept"}
+    etag = f'W/"{cid}.{"json" if wanted.json else "html"}"'
+    headers = good_headers(wanted, roots, etag)
+    if has_it(request, etag):  # the block itself was read on the way here
+        return not_modified(headers)
+    read = serving.reads.run
+    entries = await read(walk.run, walk.list_directory(cid, max_entries=_MAX_ENTRIES), reader(serving.store))
     if wanted.json:
-        body, media = await reads.run(_json, cid, entries), "application/json"
+        body, media = await read(_json, cid, entries), "application/json"
     else:
-        body, media = await reads.run(_page, wanted, entries), "text/html"
+        body, media = await read(_page, wanted, entries), "text/html"
         headers["Content-Security-Policy"] = _POLICY
-    return web.Response(body=body, content_type=media, charset="utf-8", headers=headers)
+    headers |= {"Content-Type": f"{media}; charset=utf-8", "Content-Length": str(len(body))}
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    if request.method != "HEAD":
+        await serving.sender.send_bytes(request, response, body)
+    return response
 
 
 def _json(cid: CID, entries: Sequence[DirEntry]) -> bytes:

@@ -1,6 +1,7 @@
 """A file as a browser or `curl` wants it: whole or in ranges.
 
-A file that is surely the one that was hashed goes out by sendfile; any other leaf by leaf, each hashed.
+A file that is surely the one that was hashed goes out by sendfile; any other leaf by leaf, or block by block where
+its leaves are no ranges of one size; each is hashed.
 """
 
 from __future__ import annotations
@@ -14,37 +15,33 @@ from ..blocks.disk import DiskStore, OpenFile, reader
 from ..cid import CID
 from ..dag import walk
 from ..dag.layout import FileLayout
-from ..errors import FileChangedError, HoldfastError
+from ..errors import FileChangedError, FormatError, HoldfastError
 from .byte_range import ByteRange, read_range
-from .headers import good_headers
-from .reads import Reads
-from .refusals import Refusals
-from .sending import cut, send_file, send_parts
+from .conditional import has_it, not_modified
+from .headers import download_as, good_headers
+from .sending import cut
+from .serving import Serving
 from .wanted import Wanted
 
 
 async def answer_file(
-    request: web.Request,
-    wanted: Wanted,
-    cid: CID,
-    roots: tuple[CID, ...],
-    file: OpenFile | None,
-    store: DiskStore,
-    reads: Reads,
-    refusals: Refusals,
+    request: web.Request, wanted: Wanted, cid: CID, roots: tuple[CID, ...], file: OpenFile | None, serving: Serving
 ) -> web.StreamResponse:
     """The file `cid`. `file`, if given, holds it; it is closed here."""
     try:
-        layout = None if file else await reads.run(_layout, store, cid)
-        size = file.row.stamp.size if file else layout.size if layout else 0
         etag = f'"{cid}"'
+        headers = good_headers(wanted, roots, etag)
+        if has_it(request, etag) and (file is not None or await serving.reads.run(serving.store.has, cid)):
+            return not_modified(headers)
+        layout = await serving.reads.run(_layout, serving.store, cid) if file is None else file.row.stamp.size
+        size = layout.size if isinstance(layout, FileLayout) else layout
         part = read_range(request.headers.get("Range"), size, etag=etag, if_range=request.headers.get("If-Range"))
-        headers = good_headers(wanted.path, roots, etag) | part.headers() | {"Content-Type": _media_type(wanted)}
+        headers |= part.headers() | {"Content-Type": _media_type(wanted)} | _disposition(wanted, cid)
         response = web.StreamResponse(status=part.status, headers=headers)
         if file is not None:
-            await _by_sendfile(request, response, file, part, refusals)
-        elif layout is not None:
-            await _by_leaves(request, response, layout, part, store, reads, refusals)
+            await _by_sendfile(request, response, file, part, serving)
+        else:
+            await _by_pieces(request, response, _pieces(serving.store, cid, layout, part), serving)
         return response
     finally:
         if file is not None:
@@ -52,53 +49,68 @@ async def answer_file(
 
 
 async def _by_sendfile(
-    request: web.Request, response: web.StreamResponse, file: OpenFile, part: ByteRange, refusals: Refusals
+    request: web.Request, response: web.StreamResponse, file: OpenFile, part: ByteRange, serving: Serving
 ) -> None:
     if request.method == "HEAD":
         await response.prepare(request)
         return
     try:
-        await send_file(request, response, file, part.start, part.end)
+        await serving.sender.send_file(request, response, file, part.start, part.end)
     except FileChangedError as error:
-        refusals.name(error)
-        cut(request)
+        serving.refusals.name(error)
+        cut(request, error.message)
 
 
-async def _by_leaves(
-    request: web.Request,
-    response: web.StreamResponse,
-    layout: FileLayout,
-    part: ByteRange,
-    store: DiskStore,
-    reads: Reads,
-    refusals: Refusals,
+async def _by_pieces(
+    request: web.Request, response: web.StreamResponse, pieces: Iterator[bytes], serving: Serving
 ) -> None:
-    pieces = _pieces(store, layout, part)
-    piece = await reads.run(next, pieces, b"")  # an absent leaf is known before anything is sent
+    piece = await serving.reads.run(next, pieces, b"")  # an absent leaf is known before anything is sent
     await response.prepare(request)
     if request.method == "HEAD":
         return
     try:
-        await send_parts(request, response, piece, lambda: reads.run(next, pieces, b""))
+        await serving.sender.send_parts(request, response, piece, lambda: serving.reads.run(next, pieces, b""))
     except HoldfastError as error:
-        refusals.name(error)
-        cut(request)
+        serving.refusals.name(error)
+        cut(request, error.message)
 
 
-def _layout(store: DiskStore, cid: CID) -> FileLayout:
-    return walk.run(walk.file_layout(cid), reader(store))
+def _layout(store: DiskStore, cid: CID) -> FileLayout | int:
+    """The layout of a file, or its size in bytes if it has none."""
+    try:
+        return walk.run(walk.file_layout(cid), reader(store))
+    except walk.NoLayoutError:
+        root = walk.ContentWalk(cid)
+        root.take(store.get(cid).data)
+        return root.size or 0
 
 
-def _pieces(store: DiskStore, layout: FileLayout, part: ByteRange) -> Iterator[bytes]:
+def _pieces(store: DiskStore, cid: CID, layout: FileLayout | int, part: ByteRange) -> Iterator[bytes]:
+    if not isinstance(layout, FileLayout):
+        walked = walk.ContentWalk(cid, part.start, part.end)
+        yield from walk.content(walked, lambda block: store.get(block.cid).data)
+        return
     for leaf in layout.leaves_of(part.start, part.end):
-        start, _ = layout.leaf_range(leaf)
+        start, end = layout.leaf_range(leaf)
         data = store.get(layout.leaf_cid(leaf)).data
+        if len(data) != end - start:  # more or less than was promised to the client
+            raise FormatError(f"the leaf {layout.leaf_cid(leaf)} has {len(data)} bytes; its node says {end - start}")
         yield data[max(part.start - start, 0) : part.end - start]
 
 
+def _name(wanted: Wanted) -> str:
+    return wanted.filename or (wanted.segments[-1] if wanted.segments else "")
+
+
+def _disposition(wanted: Wanted, cid: CID) -> dict[str, str]:
+    """Shown by a browser, unless the URL asks to save it (path gateway, "Content-Disposition")."""
+    if wanted.download:
+        return download_as(_name(wanted) or str(cid))
+    return download_as(wanted.filename, inline=True) if wanted.filename else {}
+
+
 def _media_type(wanted: Wanted) -> str:
-    name = wanted.segments[-1] if wanted.segments else ""
-    media, encoding = mimetypes.guess_type(name, strict=False)
+    media, encoding = mimetypes.guess_type(_name(wanted), strict=False)
     if media is None or encoding is not None:
         return "application/octet-stream"
     return f"{media}; charset=utf-8" if media.startswith("text/") else media

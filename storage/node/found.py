@@ -12,20 +12,20 @@ from ..dag.directories import Kind
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`roots`: the CID of every segment, the root first. `trail`: the blocks on the way, without the target's own."""
+    """`roots`: the root, and the CID that each segment leads to. `trail`: the blocks on the way to the target's own.
+
+    `inner`: the path ends inside the dag-cbor block `cid`, at a value with these links; None if at the block.
+    """
 
     cid: CID
     kind: Kind
     roots: tuple[CID, ...]
     trail: tuple[CID, ...]
+    inner: tuple[CID, ...] | None = None
 
 
 def find(root: CID, segments: Sequence[str], get: Callable[[CID], bytes]) -> Found:
-    """Follow a path segment by segment. Raises `PathNotFoundError`, and what `get` raises."""
-    here = walk.run(walk.resolve(root, ()), get)
-    roots, trail = [root], list(here.trail)
-    for segment in segments:
-        here = walk.run(walk.resolve(here.cid, (segment,)), get)
-        roots.append(here.cid)
-        trail += here.trail
-    return Found(here.cid, here.kind, tuple(roots), tuple(cid for cid in dict.fromkeys(trail) if cid != here.cid))
+    """Follow a path. Raises `PathNotFoundError`, and what `get` raises."""
+    here = walk.run(walk.resolve(root, segments), get)
+    trail = tuple(cid for cid in here.trail if cid != here.cid)
+    return Found(here.cid, here.kind, here.roots, trail, here.inner)

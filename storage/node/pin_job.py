@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from ..blocks.disk import DiskStore
+from ..blocks.lease import lease
 from ..cid import CID, RAW
 from ..dag import walk
 from ..errors import QuotaError, StoreError, UnavailableError
@@ -18,6 +19,8 @@ from ..sources.source import Source
 from .pin_nodes import PinNodes
 from .repo_target import RepoTarget
 from .room import Room
+
+_ROUNDS = 3  # a gc may take what was here before this pin came to rely on it
 
 
 class CancelledError(Exception):
@@ -48,6 +51,10 @@ class PinJob:
 
     def run(self, sources: Callable[[], Sequence[Source]]) -> dict[str, str]:
         """Fetch and check; returns the final `info`. Raises a `HoldfastError`, or `CancelledError`."""
+        with lease(self._store.folder, "pin"):
+            return self._run(sources)
+
+    def _run(self, sources: Callable[[], Sequence[Source]]) -> dict[str, str]:
         target = RepoTarget(self._room, self._check)
         evidence = Evidence(self._store.folder / "evidence")
         engine = FetchEngine(sources(), policy=self._policy, evidence=evidence)
@@ -55,10 +62,16 @@ class PinJob:
             with self._lock:
                 self._check()
                 self._engine = engine.start()
-            tree = RemoteTree(engine, self.root, PinNodes(self._store, self._room.budget))
-            download(tree, target, on_progress=self._note)
-            target.close()
-            walk.run(walk.dag_order(self.root), self._held)
+            for attempt in range(_ROUNDS):
+                tree = RemoteTree(engine, self.root, PinNodes(self._store, self._room.budget))
+                download(tree, target, on_progress=self._note)
+                target.close()
+                try:
+                    walk.run(walk.dag_order(self.root), self._held)
+                    break
+                except UnavailableError:
+                    if attempt == _ROUNDS - 1:
+                        raise
         except Exception as error:
             if self._cancelled.is_set():  # whatever the engine said as it was closed under us
                 raise CancelledError from error

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..blocks.block import Block
 from ..blocks.disk import DiskStore
-from ..cid import CID
+from ..cid import CID, IDENTITY
 from ..errors import BlockMissingError, HashMismatchError, StoreError
 from .budget import Budget
 
@@ -20,9 +20,12 @@ class PinNodes:
     def get(self, cid: CID) -> Block:
         """See `BlockStore.get`. A rotten or changed block counts as absent, so that it is fetched again."""
         try:
-            return self._store.get(cid)
+            block = self._store.get(cid)
         except (StoreError, HashMismatchError) as error:
             raise BlockMissingError(f"block {cid.short()} is not here") from error
+        if block.cid.hash_code != IDENTITY and not self._store.nodes.keep(cid):
+            self.put(cid, block.data)  # it lies in a CAR, which may go: a node of our own is ours to keep
+        return block
 
     def has(self, cid: CID) -> bool:
         """See `BlockStore.has`."""

@@ -19,8 +19,9 @@ from ..errors import (
     UnsupportedError,
 )
 from .byte_range import UnsatisfiableError
+from .crowd import RETRY_AFTER_S, BusyError
 from .headers import CORS
-from .wanted import RefusedError
+from .refused import RefusedError
 
 LOG = logging.getLogger("holdfast.node")
 _MAX_NAMED = 10_000
@@ -63,6 +64,11 @@ class Refusals:
         if key not in self._named and len(self._named) < _MAX_NAMED:
             self._named.add(key)
             LOG.warning("%s", error.message)
+
+
+def busy(error: BusyError) -> web.Response:
+    """The answer 429."""
+    return _text(429, error.reason, {"Retry-After": str(RETRY_AFTER_S)})
 
 
 def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from ..blocks.block import Block
 from ..blocks.verified_file import VerifiedFile
+from ..dag.content import Part
+from ..fetch.tree import TreeFile
 from ..sources.source import FileRef
+from .pin_nodes import PinNodes
 from .room import Room, marks_of
 
 
@@ -48,6 +51,15 @@ class RepoTarget:
             file.close()
         self._room.keep(self._partial.pop(id(file)), ref.layout)
 
+    def content_size(self, file: TreeFile, path: str) -> int | None:
+        """See `Target.content_size`. Whether it is here shows block by block, as it is read."""
+        self._check()
+        return None
+
+    def open_content(self, file: TreeFile, path: str) -> BlocksOnly:
+        """See `Target.open_content`. Such a file is kept as its blocks: a plain file could not serve them."""
+        return BlocksOnly(PinNodes(self._room.store, self._room.budget), self._check)
+
     def drop(self) -> None:
         """Give up: what is not complete is deleted, which frees our disk."""
         for partial in self._partial.values():
@@ -60,3 +72,29 @@ class RepoTarget:
             self._room.leave(partial)
         self._partial.clear()
         self._room.flush()
+
+
+class BlocksOnly:
+    """A `download.ContentSink` that keeps every block of a file, and no file."""
+
+    def __init__(self, nodes: PinNodes, check: Callable[[], None]) -> None:
+        self._nodes, self._check = nodes, check
+
+    def find(self, part: Part) -> bytes | None:
+        """See `Kept.find`. The tree of a pin looks into the repository by itself."""
+        return None
+
+    def keep(self, part: Part, block: Block) -> None:
+        """See `Kept.keep`. Raises `QuotaError`."""
+        self._check()
+        if not self._nodes.has(block.cid):
+            self._nodes.put(block.cid, block.data)
+
+    def write(self, data: bytes) -> None:
+        """See `ContentSink.write`."""
+
+    def finish(self) -> None:
+        """See `ContentSink.finish`."""
+
+    def close(self) -> None:
+        """See `ContentSink.close`."""

@@ -43,6 +43,7 @@ class Room:
         self.lineage = secrets.randbits(63)
         self._filling: set[Path] = set()
         self._complete: dict[CID, _Complete] = {}
+        self._relied: set[int] = set()  # files that were here already
         self._bytes, self._flushed_at = 0, time.monotonic()
         self._lock = threading.RLock()
 
@@ -61,6 +62,7 @@ class Room:
                 return False
             row = file.row
             file.close()
+            self._relied.add(row.id)
             if not (self.store.has(layout.leaf_cid(0)) and self.store.has(layout.leaf_cid(layout.leaves - 1))):
                 known = HashedFile(row.path, row.stamp, row.hashed_at_ns, layout.leaf_size, layout.digests)
                 self.store.adopt(known, layout, (), owned=row.owned)
@@ -76,8 +78,10 @@ class Room:
             self.budget.reserve(partial, layout.size, what)
             self._filling.add(partial)
             try:
-                if final.exists() and not self.has(layout):  # after a crash, or no longer what it was
-                    final.replace(partial)
+                with self.store.sweep.shared():  # no gc takes what we go on with
+                    if final.exists() and not self.has(layout):  # after a crash, or no longer what it was
+                        final.replace(partial)
+                    partial.touch()
             except OSError as error:
                 self.leave(partial)
                 raise disk_error(error, final) from error
@@ -120,6 +124,8 @@ class Room:
     def flush(self) -> None:
         """Take what is complete into the catalogue."""
         with self._lock:
+            self.store.catalog.keep_files(self._relied)  # what a gc took before will be missed at the end
+            self._relied.clear()
             done = list(self._complete.values())
             if done:
                 sync_folder(self.store.files_folder)

@@ -1,10 +1,11 @@
-"""`Node`: the embedded peer: a trustless gateway and a pinning service on one port, over one repository."""
+"""`Node`: the embedded peer: a trustless gateway, a pinning service and metrics on one port, over one repository."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable, Sequence
+import resource
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -17,26 +18,34 @@ from ..fetch.policy import FetchPolicy
 from ..sources.netguard import NetGuard
 from ..sources.source import Source
 from .access import Access
+from .connection import Connection
+from .crowd import Crowd, CrowdLimits, within_open_files
+from .doorkeeper import Doorkeeper
 from .gateway import Gateway
 from .identity import peer_id
+from .metrics import Metrics
 from .node_lock import NodeLock
 from .pin_api import PinApi
 from .pin_body import MAX_BODY_BYTES
 from .pin_records import PinRecords
 from .pinner import Pinner
 from .reads import Reads
-from .refusals import LOG
+from .refusals import LOG, Refusals
+from .sending import Sender
+from .serving import Serving
+from .tally import Tally
 
 _BACKLOG = 1024  # several hundred clients connect at once
 _FINISH_S = 1.0  # what requests under way get when the peer stops; aiohttp takes it twice
 _STOP_PINS_S = 2.0
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """How a peer is run. `trusted` makes the sources of its own roster, anew for every pin."""
+    """How a peer is run. `trusted` makes the sources of its own roster, anew for every pin.
+
+    `limits` bounds what clients may take; a peer never takes more connections than the process may have files.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -44,7 +53,7 @@ class NodeOptions:
     max_bytes: int | None = None
     guard: NetGuard = field(default_factory=NetGuard)
     trusted: Callable[[], Sequence[Source]] = lambda: ()
-    max_requests: int = 512
+    limits: CrowdLimits = field(default_factory=CrowdLimits)
     policy: FetchPolicy | None = None
 
 
@@ -57,7 +66,7 @@ class Node:
         self._reads: Reads | None = None
         self._pinner: Pinner | None = None
         self._runner: web.AppRunner | None = None
-        self._slots = asyncio.Semaphore(self.options.max_requests)
+        self._listeners: list[asyncio.Server] = []
         self.port = 0
         self.peer_id: CID | None = None
 
@@ -92,20 +101,31 @@ class Node:
         access = Access(options.token, loopback)
         if not access.open:
             LOG.warning("the pinning API is closed: it needs --token-file when others than this machine can connect")
-        application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self._limited])
-        application.add_routes(Gateway(self.store, self._reads).routes())
+        crowd = Crowd(within_open_files(options.limits, _open_files()), Tally())
+        sender = Sender(options.limits.min_rate_bytes_s, crowd.tally)
+        doorkeeper = web.middleware(Doorkeeper(crowd, sender))
+        application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[doorkeeper])
+        application.add_routes(Gateway(Serving(self.store, self._reads, sender, Refusals())).routes())
+        application.add_routes(Metrics(self.store, self._reads, crowd, access).routes())
         api = PinApi(records, self._pinner, self._reads, access, [_multiaddr(self.url)])
         application.add_routes(api.routes())
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_FINISH_S, handle_signals=False)
         await self._runner.setup()
+        serve = self._runner.server
+        assert serve is not None
+        loop = asyncio.get_running_loop()
         for sock in sockets:
-            await web.SockSite(self._runner, sock, backlog=_BACKLOG).start()
+            made = await loop.create_server(lambda: Connection(crowd, serve), sock=sock, backlog=_BACKLOG)
+            self._listeners.append(made)
         await self._reads.run(self._pinner.start)
 
     async def stop(self) -> None:
         """Accept nothing more, let answers end for a moment, cancel pins. Removes nothing. Idempotent."""
         pinner, self._pinner = self._pinner, None
         stopping = asyncio.create_task(asyncio.to_thread(pinner.stop, _STOP_PINS_S)) if pinner else None
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -115,12 +135,6 @@ class Node:
             self._reads.close()
             self._reads = None
         self._lock.release()
-
-    @web.middleware
-    async def _limited(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """So many requests are answered at a time; more wait in line."""
-        async with self._slots:
-            return await handler(request)
 
 
 async def _listen(host: str, port: int) -> asyncio.Server:
@@ -150,3 +164,8 @@ def _multiaddr(url: str) -> str:
     except ValueError:
         kind = "dns"
     return f"/{kind}/{host}/tcp/{port}/http"
+
+
+def _open_files() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft

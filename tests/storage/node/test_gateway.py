@@ -19,6 +19,7 @@ from holdfast.storage.cid import CID, RAW
 from holdfast.storage.dag import walk
 from holdfast.storage.dag.car import CarReader
 from holdfast.storage.dag.dagpb import PBLink, PBNode, encode
+from holdfast.storage.node.crowd import CrowdLimits
 from support.running_node import Answer, RunningNode, publish_folder
 from support.trees import LEAF, file_dag
 
@@ -210,15 +211,15 @@ def test_head_says_what_get_says(served: Served) -> None:
         ("/ipfs/{root}/data?format=raw", 400),
         ("/ipfs/{root}?format=car&dag-scope=everything", 400),
         ("/ipfs/{root}?format=tar", 406),
-        ("/ipfs/{cbor}", 406),
-        ("/ipfs/{cbor}?format=car", 406),
+        ("/ipfs/{json}", 406),
+        ("/ipfs/{json}?format=car", 406),
     ],
 )
 def test_what_cannot_be_served_is_refused_by_its_kind(served: Served, target: str, status: int) -> None:
     absent = CID.of(RAW, b"absent")
-    cbor = CID.of(0x71, b"\xa0")
-    served.node.store.put(cbor, b"\xa0")
-    names = {"absent": absent, "absentdir": CID(1, 0x70, absent.multihash), "root": served.root, "cbor": cbor}
+    json = CID.of(0x0129, b"{}")  # dag-json
+    served.node.store.put(json, b"{}")
+    names = {"absent": absent, "absentdir": CID(1, 0x70, absent.multihash), "root": served.root, "json": json}
     answer = served.get(target.format(**names))
     assert answer.status == status, answer.body
     assert b"Traceback" not in answer.body
@@ -259,7 +260,7 @@ def test_500_requests_at_once(served: Served) -> None:
 
 
 def test_more_requests_than_slots_wait_and_are_answered(tmp_path: Path) -> None:
-    with RunningNode(tmp_path / "repo", max_requests=2) as node:
+    with RunningNode(tmp_path / "repo", limits=CrowdLimits(max_requests=2)) as node:
 
         async def many() -> list[int]:
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
