@@ -10,12 +10,13 @@ from pathlib import Path
 from .verified_file import disk_error
 
 
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+def write_atomic(path: Path, data: bytes, *, durable: bool = True, beside: Path | None = None) -> None:
     """Temporary file beside it, fsync, rename, fsync of the folder. Raises `StoreError` or `DiskFullError`.
 
-    `durable=False` leaves out both fsyncs, for files whose name commits to their content.
+    `durable=False` leaves out both fsyncs, for files whose name commits to their content. A kill leaves the temporary
+    file; `beside` is another folder of the same file system for it, where nobody minds.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = (beside or path.parent) / f".{path.name[:100]}.{secrets.token_hex(4)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

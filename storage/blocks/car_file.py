@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from ..cid import CID, RAW, SHA2_256_PREFIX
-from ..dag import walk
-from ..dag.car import CarReader, encode_header, encode_section
+from ..dag import carv2, walk
+from ..dag.car import CarReader, encode_header, section_head
 from ..errors import BlockMissingError, ConfigError, FormatError, HashMismatchError
-from .disk import DiskStore
+from .atomic import sync_folder
+from .block import Block
+from .catalog import FileRow
+from .disk import DiskStore, OpenFile
+from .lease import lease
 from .verified_file import disk_error
+
+_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,27 +34,31 @@ class CarSummary:
     missing: CID | None = None
 
 
-def export_car(store: DiskStore, root: CID, path: Path) -> CarSummary:
-    """Write the whole DAG of `root` as CARv1, depth first, each block once: the same bytes every time.
+def export_car(store: DiskStore, root: CID, path: Path, *, version: int = 1) -> CarSummary:
+    """Write the whole DAG of `root` as a CAR, depth first, each block once: the same bytes every time.
 
-    Written beside `path` and renamed at the end. Raises `BlockMissingError`, `FileChangedError`, `StoreError`.
+    `version` 2 puts the CARv1 into a CARv2 with an index of every block (`MultihashIndexSorted`). Written beside
+    `path` and renamed at the end. Raises `BlockMissingError`, `FileChangedError`, `StoreError`.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    blocks = written = 0
+    index = carv2.IndexWriter() if version == 2 else None
+    blocks = 0
     try:
         with temporary.open("wb") as out:
-            written += out.write(encode_header([root]))
-            steps = walk.dag_order(root, "all")
-            data = b""
-            cid = next(steps, None)
-            while cid is not None:
-                data = store.get(cid).data
-                written += out.write(encode_section(cid, data))
+            if index is not None:
+                out.write(bytes(carv2.FIRST))  # the size of the data is known at the end
+            written = out.write(encode_header([root]))
+            for block in _dag(store, root):
+                if index is not None:
+                    index.add(block.cid, written)
+                written += out.write(section_head(block.cid, len(block.data)))
+                written += out.write(block.data)
                 blocks += 1
-                try:
-                    cid = steps.send(b"" if cid.codec == RAW else data)
-                except StopIteration:
-                    cid = None
+            if index is not None:
+                size = out.tell() + out.write(index.encode())
+                out.seek(0)
+                out.write(carv2.encode_head(written))
+                written = size
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(path)
@@ -56,57 +69,117 @@ def export_car(store: DiskStore, root: CID, path: Path) -> CarSummary:
     return CarSummary((root,), blocks, written)
 
 
-class _Copy:
-    """Reads from one stream and keeps what was read in a file."""
-
-    def __init__(self, stream: BinaryIO, copy: BinaryIO) -> None:
-        self._stream, self._copy = stream, copy
-        self.bytes = 0
-
-    def read(self, size: int, /) -> bytes:
-        data = self._stream.read(size)
-        self._copy.write(data)
-        self.bytes += len(data)
-        return data
+def _dag(store: DiskStore, root: CID) -> Iterator[Block]:
+    steps = walk.dag_order(root, "all")
+    cid = next(steps, None)
+    while cid is not None:
+        block = store.get(cid)
+        yield block
+        try:
+            cid = steps.send(b"" if cid.codec == RAW else block.data)
+        except StopIteration:
+            return
 
 
-def import_car(store: DiskStore, path: Path) -> CarSummary:
+def import_car(store: DiskStore, path: Path, stream: BinaryIO | None = None) -> CarSummary:
     """Copy a CAR into the repository and refer to its blocks, each hashed on the way.
 
-    Raises `ConfigError` (no such file), `FormatError` (cut or malformed) or `HashMismatchError`, with file and byte;
-    nothing is kept then.
+    It is read once, from beginning to end: `path` may be a pipe, or the name for `stream`. The copy is a CARv1 of the
+    same blocks in the same order, named by them: importing it again keeps one. Until the end it is `files/*.part`,
+    and none of its blocks is visible. Raises `ConfigError` (no such file), `FormatError` (cut or malformed) or
+    `HashMismatchError`, with file and byte; nothing is kept then.
     """
-    target = store.new_file(".car")
-    sections: list[tuple[CID, int, int]] = []
-    try:
+    spool = _Spool(store)
+    with lease(store.folder, "import"):
         try:
-            stream = path.open("rb")
+            with _opened(path) if stream is None else nullcontext(stream) as source:
+                reader = CarReader(source)
+                _read(reader, spool)
+            _take(store, spool, reader.roots)
+        except (FormatError, HashMismatchError) as error:
+            hint = error.hint or "get the CAR again: nothing of it was kept"
+            raise type(error)(f"{path}: {error.message}", hint=hint) from error
         except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check the path") from error
-        with stream, target.open("wb") as out:
-            copy = _Copy(stream, out)
-            reader = CarReader(copy)
-            roots = reader.roots
-            for section in reader.sections():
-                sections.append((section.block.cid, section.data_offset, len(section.block.data)))
-                if section.block.cid.multihash[:2] != SHA2_256_PREFIX:
-                    store.put(section.block.cid, section.block.data)
-            out.flush()
-            os.fsync(out.fileno())
-        if not roots:
-            raise FormatError("the CAR names no root")
-        store.adopt_car(target, roots[0], sections)
+            raise disk_error(error, spool.path) from error
+        finally:
+            spool.drop()
+    missing = next((cid for root in reader.roots if (cid := first_missing(store, root)) is not None), None)
+    return CarSummary(reader.roots, len(spool.sections), reader.at, missing)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb", buffering=_BUFFER_BYTES)
     except OSError as error:
-        target.unlink(missing_ok=True)
-        raise disk_error(error, target) from error
-    except (FormatError, HashMismatchError) as error:
-        target.unlink(missing_ok=True)
-        raise type(error)(f"{path}: {error.message}", hint=error.hint or "get the CAR again") from error
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-    missing = next((cid for root in roots if (cid := first_missing(store, root)) is not None), None)
-    return CarSummary(roots, len(sections), copy.bytes, missing)
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check the path") from error
+
+
+class _Spool:
+    """The copy on its way."""
+
+    def __init__(self, store: DiskStore) -> None:
+        self.path = store.new_file(".part")
+        self.sections: list[tuple[CID, int, int]] = []  # CID, offset and length of the data
+        self._names = hashlib.sha256()
+
+    def write(self, out: BinaryIO, head: bytes, data: bytes = b"") -> None:
+        self._names.update(head)
+        out.write(head)
+        out.write(data)
+
+    @property
+    def name(self) -> str:
+        """What the copy is called: header, CIDs and lengths say which bytes it has, for each block was hashed."""
+        return f"{self._names.hexdigest()}.car"
+
+    def drop(self) -> None:
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+def _read(reader: CarReader, spool: _Spool) -> None:
+    roots = reader.roots
+    if not roots:
+        raise FormatError("the CAR names no root", hint="export it with the root that it is for")
+    with spool.path.open("xb") as out:
+        spool.write(out, encode_header(roots))
+        for section in reader.sections():
+            cid, data = section.block.cid, section.block.data
+            spool.write(out, section_head(cid, len(data)), data)
+            spool.sections.append((cid, out.tell() - len(data), len(data)))
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _take(store: DiskStore, spool: _Spool, roots: tuple[CID, ...]) -> None:
+    """Make the blocks visible: those that the leaf index cannot name as files of their own, the others in the copy."""
+    with spool.path.open("rb") as copy:
+        for cid, offset, length in spool.sections:
+            if cid.multihash[:2] != SHA2_256_PREFIX:
+                copy.seek(offset)
+                store.put(cid, copy.read(length))
+    target = store.files_folder / spool.name
+    row = store.catalog.file_at(target)
+    if row is not None and _is_here(store, row, spool) and store.catalog.keep_files([row.id]):
+        return
+    spool.path.replace(target)
+    sync_folder(store.files_folder)
+    store.adopt_car(target, roots[0], spool.sections)
+
+
+def _is_here(store: DiskStore, row: FileRow, spool: _Spool) -> bool:
+    """Whether an earlier import left the same copy, unchanged since, with its index."""
+    try:
+        file = OpenFile(row)
+    except OSError:
+        return False
+    trusted = file.trusted()
+    file.close()
+    known = [section for section in spool.sections if section[0].multihash[:2] == SHA2_256_PREFIX]
+    return trusted and all(
+        any((ref.file, ref.offset) == (row.id, offset) for ref in store.leaves.find(cid.multihash[2:]))
+        for cid, offset, _ in (known[:1] + known[-1:])
+    )
 
 
 def first_missing(store: DiskStore, root: CID) -> CID | None:

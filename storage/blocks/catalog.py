@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,13 +18,16 @@ from .stamp import Stamp
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
-    id INTEGER PRIMARY KEY,
-    path BLOB NOT NULL UNIQUE,       -- as the file system spells it
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: leaf segments may still name a file that is gone
+    path BLOB NOT NULL UNIQUE,       -- as the file system spells it; ours relative to the repository, which may move
     owned INTEGER NOT NULL,          -- 1: in the repository's own folder, 0: the user's
     cid BLOB NOT NULL,               -- of the whole file; of the first root for a CAR
     leaf_size INTEGER NOT NULL,      -- 0: a CAR, whose blocks have sizes of their own
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
-    hashed_at_ns INTEGER NOT NULL
+    hashed_at_ns INTEGER NOT NULL,
+    framing BLOB NOT NULL,           -- of a CAR: sha2-256 of all its bytes that are not in the leaf index
+    indexed INTEGER NOT NULL,        -- 0 until its leaves are in the leaf index: till then it is not there
+    used_ns INTEGER NOT NULL         -- when somebody last came to rely on it: see `lease`
 );
 CREATE INDEX IF NOT EXISTS files_cid ON files (cid);
 CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY, root BLOB NOT NULL, published_ns INTEGER NOT NULL);
@@ -33,6 +37,8 @@ CREATE TABLE IF NOT EXISTS pins (
     origins TEXT NOT NULL, meta TEXT NOT NULL, info TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS pins_root ON pins (root);
+-- what a publish has packed already: a digest of everything that shapes the shard → the file that it became
+CREATE TABLE IF NOT EXISTS packed (key BLOB PRIMARY KEY, file INTEGER NOT NULL, position TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -47,6 +53,8 @@ class FileRow:
     leaf_size: int
     stamp: Stamp
     hashed_at_ns: int
+    framing: bytes = b""
+    indexed: bool = True
 
     def trusted(self, now: Stamp) -> bool:
         """Whether the file is surely the one that was hashed. Nobody else writes into our own folder."""
@@ -58,6 +66,7 @@ class Catalog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._folder = path.parent.absolute()
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
 
@@ -108,30 +117,52 @@ class Catalog:
             except sqlite3.Error as error:
                 raise StoreError(f"{self.path}: {error}") from error
 
-    def add_file(self, file: HashedFile, cid: CID, *, owned: bool, leaf_size: int) -> int:
+    def add_file(self, file: HashedFile, cid: CID, *, owned: bool, leaf_size: int, framing: bytes = b"") -> int:
         """Record a hashed file, or the new stamp of one that is known; returns its id."""
-        return self.add_files([(file, cid, leaf_size)], owned=owned)[0]
+        return self.add_files([(file, cid, leaf_size)], owned=owned, framing=framing)[0]
 
-    def add_files(self, files: Iterable[tuple[HashedFile, CID, int]], *, owned: bool) -> list[int]:
+    def add_files(
+        self, files: Iterable[tuple[HashedFile, CID, int]], *, owned: bool, framing: bytes = b""
+    ) -> list[int]:
         """`add_file` of each file, CID and leaf size in one transaction: a sync for all, not for each."""
         ids: list[int] = []
         with self.transaction() as connection:
             for file, cid, leaf_size in files:
                 stamp = file.stamp
                 values = (
-                    os.fsencode(file.path.absolute()), int(owned), bytes(cid), leaf_size,
-                    stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, file.hashed_at_ns,
+                    self.spelled(file.path), int(owned), bytes(cid), leaf_size,
+                    stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, file.hashed_at_ns, framing,
+                    time.time_ns(),
                 )  # fmt: skip
                 row = connection.execute(
-                    "INSERT INTO files (path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET owned = excluded.owned,"
+                    "INSERT INTO files (path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns,"
+                    " framing, indexed, used_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)"
+                    " ON CONFLICT (path) DO UPDATE SET owned = excluded.owned,"
+                    " indexed = indexed AND cid = excluded.cid AND leaf_size = excluded.leaf_size"
+                    " AND size = excluded.size AND framing = excluded.framing,"
                     " cid = excluded.cid, leaf_size = excluded.leaf_size, size = excluded.size,"
                     " mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, inode = excluded.inode,"
-                    " hashed_at_ns = excluded.hashed_at_ns RETURNING id",
+                    " hashed_at_ns = excluded.hashed_at_ns, framing = excluded.framing, used_ns = excluded.used_ns"
+                    " RETURNING id",
                     values,
                 ).fetchone()
                 ids.append(int(row[0]))
         return ids
+
+    def set_indexed(self, ids: Iterable[int]) -> None:
+        """The leaves of these files are in the leaf index: from now on they are there."""
+        with self.transaction() as connection:
+            connection.executemany("UPDATE files SET indexed = 1 WHERE id = ?", [(file_id,) for file_id in ids])
+
+    def keep_files(self, ids: Iterable[int]) -> set[int]:
+        """Stamp files as relied on (see `lease`), in one transaction; returns those that are still here."""
+        kept: set[int] = set()
+        with self.transaction() as connection:
+            for file_id in ids:
+                done = connection.execute("UPDATE files SET used_ns = ? WHERE id = ?", (time.time_ns(), file_id))
+                if done.rowcount:
+                    kept.add(file_id)
+        return kept
 
     def file(self, file_id: int) -> FileRow | None:
         """The file with this id."""
@@ -140,17 +171,22 @@ class Catalog:
 
     def files_of(self, cid: CID) -> list[FileRow]:
         """Every file whose whole content is `cid`."""
-        return self._files("leaf_size > 0 AND cid = ?", bytes(cid.v1()))
+        return self._files("leaf_size > 0 AND indexed AND cid = ?", bytes(cid.v1()))
 
     def file_at(self, path: Path) -> FileRow | None:
         """The file at this path."""
-        rows = self._files("path = ?", os.fsencode(path.absolute()))
+        rows = self._files("indexed AND path = ?", self.spelled(path))
         return rows[0] if rows else None
 
+    def spelled(self, path: Path) -> bytes:
+        """A path as the table has it: relative in the repository's own folder, absolute elsewhere."""
+        path = path.absolute()
+        return os.fsencode(path.relative_to(self._folder) if path.is_relative_to(self._folder) else path)
+
     def _files(self, where: str, value: object) -> list[FileRow]:
-        columns = "id, path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns"
+        columns = "id, path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns, framing, indexed"
         rows: list[tuple[object, ...]] = self.rows(f"SELECT {columns} FROM files WHERE {where}", (value,))  # noqa: S608
-        return [_file_row(row) for row in rows]
+        return [_file_row(row, self._folder) for row in rows]
 
     def set_name(self, name: str, root: CID, published_ns: int) -> None:
         """Point a name of this repository at a root."""
@@ -170,10 +206,21 @@ class Catalog:
         return found
 
 
-def _file_row(row: tuple[object, ...]) -> FileRow:
-    file_id, path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns = row
+def _file_row(row: tuple[object, ...], folder: Path) -> FileRow:
+    file_id, path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns, framing, indexed = row
     assert isinstance(path, bytes)
     assert isinstance(cid, bytes)
+    assert isinstance(framing, bytes)
     numbers = [int(str(value)) for value in (file_id, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns)]
     stamp = Stamp(*numbers[2:6])
-    return FileRow(numbers[0], Path(os.fsdecode(path)), bool(owned), CID.from_bytes(cid), numbers[1], stamp, numbers[6])
+    return FileRow(
+        numbers[0],
+        folder / os.fsdecode(path),
+        bool(owned),
+        CID.from_bytes(cid),
+        numbers[1],
+        stamp,
+        numbers[6],
+        framing,
+        bool(indexed),
+    )

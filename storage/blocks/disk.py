@@ -6,6 +6,8 @@
       nodes/        blocks that are not leaves, one file each
       leaves/       sorted arrays: leaf → file, offset, length
       files/        files that the repository owns: packed shards, pinned files, imported CARs
+      leases/       who is putting something together: see `lease`
+      sweep.lock    see `sweep_lock`
 
 A block may have several locations; each is tried until one hashes right. A file whose stamp differs from that of
 its last hashing is read, hashed and, if it is not what it was, named in a `FileChangedError`: never served.
@@ -13,12 +15,14 @@ its last hashing is read, hashed and, if it is not what it was, named in a `File
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +38,7 @@ from .hashing import HashedFile
 from .leaf_index import REFERENCE_DTYPE, LeafIndex, LeafRef
 from .nodes import NodeStore
 from .stamp import Stamp
+from .sweep_lock import SweepLock
 from .verified_file import disk_error
 
 FORMAT = "holdfast-repo 1\n"
@@ -62,7 +67,8 @@ class DiskStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.catalog = Catalog(folder / "catalog.db")
-        self.nodes = NodeStore(folder / "nodes")
+        self.sweep = SweepLock(folder / "sweep.lock")
+        self.nodes = NodeStore(folder / "nodes", self.sweep)
         self.leaves = LeafIndex(folder / "leaves")
         self.files_folder = folder / "files"
         self._open_files: OrderedDict[int, OpenFile] = OrderedDict()
@@ -84,15 +90,15 @@ class DiskStore:
                     )
             elif not create:
                 raise ConfigError(f"no repository at {self.folder}", hint="name one with --repo, or publish first")
-            elif self.folder.exists() and any(self.folder.iterdir()):
+            elif self.folder.exists() and any(not path.name.startswith(".format.") for path in self.folder.iterdir()):
                 raise ConfigError(
                     f"{self.folder} is not a repository, and not empty",
                     hint="name an empty folder with --repo",
                 )
             else:
-                for folder in (self.nodes.folder, self.leaves.folder, self.files_folder):
-                    folder.mkdir(parents=True, exist_ok=True)
-                write_atomic(marker, FORMAT.encode())
+                write_atomic(marker, FORMAT.encode())  # first: a kill right behind it leaves a repository
+            for folder in (self.nodes.folder, self.leaves.folder, self.files_folder):
+                folder.mkdir(exist_ok=True)
         except OSError as error:
             raise disk_error(error, self.folder) from error
         self.catalog.open()
@@ -228,6 +234,7 @@ class DiskStore:
             references.append(rows)
         if digests:
             self.leaves.add(b"".join(digests), np.concatenate(references))
+        self.catalog.set_indexed(ids)
 
     def _indexed(self, file_id: int, layout: FileLayout) -> bool:
         """Whether a segment says so of the first and last leaf: segments are written whole, one file in one."""
@@ -240,18 +247,17 @@ class DiskStore:
 
     def adopt_car(self, path: Path, root: CID, sections: Sequence[tuple[CID, int, int]]) -> None:
         """Refer to the blocks of an owned CAR, each (cid, offset, length), read and hashed by the caller just now."""
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            stamp = Stamp.of(fd)
-        finally:
-            os.close(fd)
-        row_id = self.catalog.add_file(HashedFile(path, stamp, 0, 0, b""), root, owned=True, leaf_size=0)
         known = [section for section in sections if section[0].multihash[:2] == SHA2_256_PREFIX]
+        with path.open("rb") as file:
+            framing = car_framing(file, [(offset, length) for _, offset, length in known])
+            hashed = HashedFile(path, Stamp.of(file.fileno()), 0, 0, b"")
+        row_id = self.catalog.add_file(hashed, root, owned=True, leaf_size=0, framing=framing)
         rows = np.zeros(len(known), dtype=REFERENCE_DTYPE)
         rows["file"] = row_id
         rows["offset"] = [offset for _, offset, _ in known]
         rows["length"] = [length for _, _, length in known]
         self.leaves.add(b"".join(cid.multihash[2:] for cid, _, _ in known), rows)
+        self.catalog.set_indexed([row_id])
 
     def new_file(self, suffix: str = "") -> Path:
         """A fresh path in the repository's own folder; the file is not created."""
@@ -260,6 +266,19 @@ class DiskStore:
     def used_bytes(self) -> int:
         """Bytes of the files that this repository owns (the user's own files do not count)."""
         return sum(int(str(size)) for (size,) in self.catalog.rows("SELECT size FROM files WHERE owned = 1"))
+
+
+def car_framing(file: BinaryIO, blocks: Iterable[tuple[int, int]]) -> bytes:
+    """The sha2-256 digest of all bytes of a CAR that lie outside of `blocks`, each (offset, length)."""
+    digest = hashlib.sha256()
+    at, end = 0, os.fstat(file.fileno()).st_size
+    for start, length in [*sorted(blocks), (end, 0)]:
+        file.seek(at)
+        while at < start and (data := file.read(min(start - at, MAX_BLOCK_BYTES))):
+            digest.update(data)
+            at += len(data)
+        at = max(at, start + length)
+    return digest.digest()
 
 
 def reader(store: DiskStore) -> Callable[[CID], bytes]:

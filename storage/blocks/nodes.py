@@ -6,21 +6,25 @@ One node of up to 1,024 links describes a shard of up to 1 GiB, so a terabyte ha
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from ..cid import CID, RAW
 from ..errors import BlockMissingError
 from .atomic import write_atomic
 from .block import Block, inline
+from .sweep_lock import SweepLock
 from .verified_file import disk_error
 
 
 class NodeStore:
-    """A `BlockStore` of one file per block."""
+    """A `BlockStore` of one file per block. `sweep`: where a `gc` may remove blocks meanwhile."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sweep: SweepLock | None = None) -> None:
         self.folder = folder
+        self._sweep = sweep
 
     def _path(self, cid: CID) -> Path:
         name = base64.b32encode(cid.multihash).decode().lower().rstrip("=")
@@ -46,18 +50,48 @@ class NodeStore:
     def put(self, cid: CID, data: bytes) -> Block:
         """See `BlockStore.put`. Not synced one by one: the name commits to the content, `get` hashes."""
         block = Block.verify(cid, data)
+        if inline(cid):
+            return block
         path = self._path(cid)
-        if not inline(cid) and not _holds(
-            path, data
-        ):  # absent, or rotten: a name outlives its unsynced content in a power cut
-            write_atomic(path, data, durable=False)
+        with self._stamping():
+            if _holds(path, data):
+                os.utime(path)
+            else:  # absent, or rotten: a name outlives its unsynced content in a power cut
+                write_atomic(path, data, durable=False)
         return block
+
+    def keep(self, cid: CID) -> bool:
+        """Whether it is here; if so, it is stamped as relied on (see `lease`)."""
+        try:
+            with self._stamping():
+                os.utime(self._path(cid))
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise disk_error(error, self._path(cid)) from error
+        return True
+
+    def _stamping(self) -> AbstractContextManager[None]:
+        return self._sweep.shared() if self._sweep else nullcontext()
+
+    def sizes(self) -> list[int]:
+        """The bytes of each block."""
+        found = []
+        for path in self.folder.glob("??/*"):
+            with suppress(FileNotFoundError):  # a gc took it
+                found.append(path.stat().st_size)
+        return found
+
+    @staticmethod
+    def multihash(path: Path) -> bytes:
+        """What a block file's name says. Raises `ValueError` for a file that is none of ours."""
+        return base64.b32decode(path.name.upper() + "=" * (-len(path.name) % 8))
 
     def cids(self) -> Iterator[CID]:
         """See `BlockStore.cids`."""
         for path in sorted(self.folder.glob("??/*")):
             if not path.name.startswith("."):
-                yield CID(1, RAW, base64.b32decode(path.name.upper() + "=" * (-len(path.name) % 8)))
+                yield CID(1, RAW, self.multihash(path))
 
 
 def _holds(path: Path, data: bytes) -> bool:

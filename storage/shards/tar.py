@@ -59,6 +59,10 @@ def _ignore(_name: str, _reason: str) -> None:
 
 def split_name(name: str) -> tuple[str, str] | None:
     """Key and extension by webdataset's rule: cut at the first dot of the last segment. None: no extension."""
+    start = name.rfind("/") + 1
+    dot = name.find(".", start)
+    if dot > start:
+        return name[:dot], name[dot + 1 :]
     match = _KEY.match(name)
     return (match[1], match[2]) if match else None
 

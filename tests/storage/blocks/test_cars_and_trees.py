@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +17,13 @@ from holdfast.storage.blocks.block import Block
 from holdfast.storage.blocks.car_file import export_car, import_car
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.blocks.hash_tree import hash_tree
-from holdfast.storage.cid import CID, DAG_PB
-from holdfast.storage.dag import unixfs
+from holdfast.storage.cid import CID, DAG_PB, RAW
+from holdfast.storage.dag import carv2, unixfs
 from holdfast.storage.dag.build import Entry, build_directory
 from holdfast.storage.dag.car import encode_header, encode_section
 from holdfast.storage.dag.dagpb import PBNode, encode
 from holdfast.storage.errors import BlockMissingError, ConfigError, FormatError, HashMismatchError, StoreError
+from support.foreign import VECTORS
 from support.running_node import publish_folder
 from support.sources import tree_of, write
 from support.trees import LEAF, file_dag
@@ -130,6 +135,126 @@ def test_what_is_no_car_is_a_typed_error(tmp_path: Path, other: DiskStore, conte
     for bad in (tmp_path / "absent.car", tmp_path):
         with pytest.raises(ConfigError, match="cannot be read"):
             import_car(other, bad)
+
+
+# -- pipes, other versions, kills
+
+
+class Piped(io.BytesIO):
+    """A stream that cannot seek and gives a little at a time."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size or 0, 1000))
+
+    def seek(self, *_: object) -> int:
+        raise io.UnsupportedOperation("a pipe does not seek")
+
+    tell = seek
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_car_comes_from_a_pipe(tmp_path: Path, store: DiskStore, other: DiskStore, root: CID, version: int) -> None:
+    written = export_car(store, root, tmp_path / "x.car", version=version)
+    found = import_car(other, Path("-"), Piped((tmp_path / "x.car").read_bytes()))
+    assert (found.roots, found.blocks, found.missing) == ((root,), written.blocks, None)
+    assert tree_of(other, root) == FILES
+    with pytest.raises(FormatError, match=r"-: .*ends at byte 500\b"):
+        import_car(other, Path("-"), Piped((tmp_path / "x.car").read_bytes()[:500]))
+
+
+def test_a_carv2_holds_the_carv1_and_an_index_of_each_block(tmp_path: Path, store: DiskStore, root: CID) -> None:
+    one, two = export_car(store, root, tmp_path / "1.car"), export_car(store, root, tmp_path / "2.car", version=2)
+    old, new = (tmp_path / "1.car").read_bytes(), (tmp_path / "2.car").read_bytes()
+    assert (one.blocks, two.bytes) == (two.blocks, len(new))
+    wrapper = carv2.decode_header(new[len(carv2.PRAGMA) : carv2.FIRST])
+    assert new[wrapper.data_offset : wrapper.data_end] == old
+    index = new[wrapper.index_offset :]
+    assert index[:2] == b"\x81\x08"
+    assert len(index) == 2 + 4 + 8 + 4 + 12 + 40 * two.blocks
+
+
+def test_the_same_car_again_is_kept_once(tmp_path: Path, store: DiskStore, other: DiskStore, root: CID) -> None:
+    for version in (1, 2):
+        export_car(store, root, tmp_path / f"{version}.car", version=version)
+    (tmp_path / "3.car").write_bytes((tmp_path / "1.car").read_bytes() + bytes(100))
+    kept = []
+    for name in ("1.car", "1.car", "2.car", "3.car"):
+        assert import_car(other, tmp_path / name).missing is None
+        kept.append(_kept(other))
+    assert kept == kept[:1] * 4
+    (copy,) = other.files_folder.iterdir()
+    copy.write_bytes(b"rotten")
+    assert import_car(other, tmp_path / "1.car").missing is None
+    assert tree_of(other, root) == FILES
+    assert list(other.files_folder.iterdir()) == [copy]
+
+
+def test_blocks_of_other_hashes_come_along_and_stay_hidden_until_the_end(tmp_path: Path, other: DiskStore) -> None:
+    vector = VECTORS["kubo-blake3"]
+    data = vector.car.read_bytes()
+    (tmp_path / "cut.car").write_bytes(data[:-1])
+    before = _kept(other)
+    with pytest.raises(FormatError, match=f"ends at byte {len(data) - 1}\\b"):
+        import_car(other, tmp_path / "cut.car")
+    assert _kept(other) == before
+    assert import_car(other, vector.car).missing is None
+
+
+_IMPORT = """
+import sys
+from pathlib import Path
+from holdfast.storage.blocks.car_file import import_car
+from holdfast.storage.blocks.disk import DiskStore
+with DiskStore(Path(sys.argv[1])).open() as store:
+    import_car(store, Path("-"), sys.stdin.buffer)
+"""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 1.0])
+def test_a_killed_import_shows_nothing_and_the_next_one_ends_as_if_it_had_not_been(
+    tmp_path: Path, store: DiskStore, root: CID, share: float
+) -> None:
+    export_car(store, root, tmp_path / "x.car")
+    data = (tmp_path / "x.car").read_bytes()
+    repo = tmp_path / "killed"
+    DiskStore(repo).open().close()
+    process = subprocess.Popen([sys.executable, "-c", _IMPORT, str(repo)], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(data[: int(share * len(data))])
+    process.stdin.flush()
+    deadline = time.monotonic() + 20
+    while not list((repo / "files").glob("*.part")) and share > 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    with DiskStore(repo).open() as again:
+        assert all(path.suffix == ".part" for path in again.files_folder.iterdir())
+        assert not again.has(root)
+        assert not list(again.nodes.folder.rglob("*"))
+        assert import_car(again, tmp_path / "x.car").missing is None
+        assert tree_of(again, root) == FILES
+        assert len([path for path in again.files_folder.iterdir() if path.suffix == ".car"]) == 1
+
+
+def test_a_car_of_more_than_memory_is_spooled_in_little(tmp_path: Path) -> None:
+    """300 MB through a pipe by a process that may use 150 MB more than it starts with."""
+    code = "import resource\n" + _IMPORT.replace("with Disk", "_LIMIT\nwith Disk") + "\nprint('done')"
+    used = "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024"
+    limit = f"resource.setrlimit(resource.RLIMIT_DATA, ({used} + (150 << 20),) * 2)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code.replace("_LIMIT", limit), str(tmp_path / "repo")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    size = 1 << 20
+    process.stdin.write(encode_header([CID.of(RAW, bytes(size))]))
+    for number in range(300):
+        data = number.to_bytes(4, "big") * (size // 4)
+        process.stdin.write(encode_section(CID.of(RAW, data), data))
+    out, _ = process.communicate()
+    assert (process.returncode, out) == (0, b"done\n")
 
 
 # -- folders as they lie

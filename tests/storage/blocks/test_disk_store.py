@@ -231,6 +231,8 @@ def test_the_catalog_keeps_files_and_names_across_processes(tmp_path: Path) -> N
     again = catalog.add_file(HashedFile(odd, Stamp(9, 9, 9, 9), 10, LEAF, b""), cid, owned=True, leaf_size=LEAF)
     assert first == again, "one path, one row"
     catalog.set_name("n", cid, 1)
+    assert catalog.file_at(odd) is None, "its leaves are not in the leaf index yet"
+    catalog.set_indexed([first])
     other = Catalog(tmp_path / "c.db").open()
     row = other.file_at(odd)
     assert row is not None

@@ -1,0 +1,209 @@
+"""`collect`: free what no name and no pin leads to, beside whoever publishes, pins, imports or serves meanwhile.
+
+First the walk from all roots, then the sweep. A thing goes only if the walk did not meet it *and* nobody stored it or
+came to rely on it since the oldest writer under way began (see `lease`). The order within makes a kill harmless: a
+file leaves the catalogue before the disk, and a leaf index is rewritten last.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from ..cid import CID
+from ..errors import ConfigError, FormatError
+from .catalog import Catalog
+from .disk import DiskStore
+from .lease import Clock, oldest
+from .reach import Reach, reach, roots
+from .verified_file import disk_error
+
+_BATCH = 1000
+
+
+@dataclass(slots=True)
+class Freed:
+    """What went. `bytes` on our disk: nodes, files of ours, partial ones. `forgotten`: files of the user's that are no
+    longer referred to, and stay where they are. `missing`: nodes that a root leads to and that are not here.
+    """
+
+    bytes: int = 0
+    nodes: int = 0
+    files: int = 0
+    forgotten: int = 0
+    missing: int = 0
+    kept_nodes: int = 0
+    kept_files: int = 0
+
+
+def collect(store: DiskStore, *, dry_run: bool = False, on_progress: Callable[[int], None] = lambda _: None) -> Freed:
+    """Run once; returns what was freed (with `dry_run`: what would be). `on_progress`: things looked at so far.
+
+    Raises `ConfigError` when another one runs on this repository, `StoreError` when the clock was set back.
+    """
+    with _alone(store.folder):
+        clock = Clock.now()
+        limit_ns = oldest(store.folder, clock)
+        seen = 0
+
+        def count() -> None:
+            nonlocal seen
+            seen += 1
+            on_progress(seen)
+
+        reached = reach(store, roots(store.catalog), count)
+        clock.check("gc")
+        freed = Freed(missing=reached.missing)
+        sweep = _Sweep(store, reached, limit_ns, dry_run, freed)
+        sweep.rows(count)
+        sweep.nodes(count)
+        sweep.strays()
+        clock.check("gc")
+        if not dry_run:
+            store.leaves.compact(_alive(store.catalog), wait=True)
+        return freed
+
+
+class _Alive(set[int]):
+    """The files of the catalogue, and all that come into it later."""
+
+    def __init__(self, ids: set[int], newest: int) -> None:
+        super().__init__(ids)
+        self._newest = newest  # read before the ids: what came in between is among both
+
+    def __contains__(self, file: object) -> bool:
+        return super().__contains__(file) or (isinstance(file, int) and file > self._newest)
+
+
+def _alive(catalog: Catalog) -> _Alive:
+    newest = int(str(catalog.rows("SELECT coalesce(max(seq), 0) FROM sqlite_sequence")[0][0]))
+    return _Alive({int(str(row[0])) for row in catalog.rows("SELECT id FROM files")}, newest)
+
+
+@dataclass(slots=True)
+class _Sweep:
+    store: DiskStore
+    reached: Reach
+    limit_ns: int
+    dry_run: bool
+    freed: Freed
+
+    def rows(self, count: Callable[[], None]) -> None:
+        """Files of the catalogue."""
+        catalog = self.store.catalog
+        idle = catalog.rows("SELECT id FROM files WHERE used_ns < ?", (self.limit_ns,))
+        unwanted = [int(str(row[0])) for row in idle if row[0] not in self.reached.files]
+        total = int(str(catalog.rows("SELECT count(*) FROM files")[0][0]))
+        self.freed.kept_files = total - len(unwanted)
+        for batch in _batches(unwanted):
+            with self.store.sweep.exclusive():
+                for path, owned, size in _forget(catalog, batch, self.limit_ns, dry_run=self.dry_run):
+                    count()
+                    if not owned:
+                        self.freed.forgotten += 1
+                    elif self._is_idle(path):  # else a pin has just put the same file there again
+                        self.freed.files += 1
+                        self.freed.bytes += size
+                        if not self.dry_run:
+                            self._unlink(path)
+
+    def nodes(self, count: Callable[[], None]) -> None:
+        """Blocks in files of their own."""
+        for batch in _batches(self.store.nodes.folder.glob("??/*")):
+            with self.store.sweep.exclusive():
+                for path in batch:
+                    count()
+                    if self._is_wanted(path) or not self._is_idle(path):
+                        self.freed.kept_nodes += 1
+                        continue
+                    self.freed.nodes += 1
+                    self._remove(path)
+
+    def strays(self) -> None:
+        """What a kill left in `files/`: not in the catalogue, or never finished, and nobody's now."""
+        for path in self.store.leaves.folder.glob(".*.tmp"):
+            if self._is_idle(path):
+                self._remove(path)
+        for batch in _batches(self.store.files_folder.iterdir()):
+            with self.store.sweep.exclusive():
+                for path in batch:
+                    if self._is_idle(path) and not self._is_filled(path) and self.store.catalog.file_at(path) is None:
+                        self.freed.files += 1
+                        self._remove(path)
+
+    def _is_wanted(self, path: Path) -> bool:
+        try:
+            return self.store.nodes.multihash(path) in self.reached.blocks
+        except ValueError:  # a temporary file
+            return False
+
+    def _is_filled(self, path: Path) -> bool:
+        """A partial file of a pin that is not finished: the next start goes on from there."""
+        try:
+            return CID.parse(path.name.split(".")[0]).multihash in self.reached.blocks
+        except FormatError:
+            return False
+
+    def _is_idle(self, path: Path) -> bool:
+        try:
+            return path.stat().st_mtime_ns < self.limit_ns
+        except FileNotFoundError:
+            return False
+
+    def _remove(self, path: Path) -> None:
+        with suppress(FileNotFoundError):
+            self.freed.bytes += path.stat().st_blocks * 512
+        if not self.dry_run:
+            self._unlink(path)
+
+    def _unlink(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_error(error, path) from error
+
+
+def _forget(catalog: Catalog, ids: list[int], limit_ns: int, *, dry_run: bool) -> list[tuple[Path, bool, int]]:
+    """Take files out of the catalogue unless somebody came to rely on them meanwhile; path, owned, size of each."""
+    marks = ",".join("?" * len(ids))
+    where = f"WHERE id IN ({marks}) AND used_ns < ?"
+    columns, values = "path, owned, size", (*ids, limit_ns)
+    if dry_run:
+        rows = catalog.rows(f"SELECT {columns} FROM files {where}", values)  # noqa: S608 - our own clauses
+    else:
+        with catalog.transaction() as connection:
+            rows = connection.execute(f"DELETE FROM files {where} RETURNING {columns}", values).fetchall()  # noqa: S608
+            connection.execute("DELETE FROM packed WHERE file NOT IN (SELECT id FROM files)")
+    folder = catalog.path.parent.absolute()
+    return [
+        (folder / os.fsdecode(path), bool(owned), int(str(size)))
+        for path, owned, size in rows
+        if isinstance(path, bytes)
+    ]
+
+
+def _batches(items: Iterator[Path] | list[int]) -> Iterator[list]:  # type: ignore[type-arg]
+    iterator = iter(items)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    path = folder / "gc.lock"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigError(f"another gc runs on {folder}", hint="wait for it to end") from None
+    finally:
+        os.close(fd)
