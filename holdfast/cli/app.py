@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from ..configs.errors import ConfigError, HoldfastError
-from . import blocks, demo, peer, publisher, reader
+from . import auditor, blocks, demo, peer, pin, publisher, reader, repo
 from .output import fail
 
 INTERRUPTED, BUG = 130, 70
@@ -47,7 +47,7 @@ def _options(
 ) -> None: ...
 
 
-for module in (publisher, peer, reader, blocks, demo):
+for module in (publisher, peer, reader, pin, repo, auditor, blocks, demo):
     module.register(app)
 
 

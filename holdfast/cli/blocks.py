@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -55,6 +56,7 @@ def export(
     repo: Repo = None,
     deadline: Deadline = None,
     allow_net: AllowNet = None,
+    car_v2: Annotated[bool, typer.Option("--car-v2", help="A CARv2, with an index of its blocks.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a whole DAG as CARv1, the same bytes every time. From sources if named, else from the repository."""
@@ -64,11 +66,12 @@ def export(
     from ..storage.uri import DatasetUri
 
     where = DatasetUri.parse(uri)
+    version = 2 if car_v2 else 1
     path = where.path.split("/") if where.path else []
     if not urls and not roster:
         with DiskStore(repo_path(repo)).open(create=False) as store:
             target = walk.run(walk.resolve(where.root, path), lambda block: store.get(block).data)
-            summary = export_car(store, target.cid, output)
+            summary = export_car(store, target.cid, output, version=version)
     else:
         with (
             tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".holdfast-export-") as folder,
@@ -77,7 +80,7 @@ def export(
         ):
             found = walk.run(walk.resolve(where.root, path), session.tree.node)
             _fetch(session, session.tree.find(where.path) if path else None, store)
-            summary = export_car(store, found.cid, output)
+            summary = export_car(store, found.cid, output, version=version)
     document = {"root": str(summary.roots[0]), "blocks": summary.blocks, "bytes": summary.bytes, "path": str(output)}
     words = f"{output}: {summary.blocks} blocks, {format_size(summary.bytes)}, root {summary.roots[0]}"
     emit(document, as_json=as_json, words=words)
@@ -96,31 +99,48 @@ def _fetch(session: Session, top: TreeFile | None, store: DiskStore) -> None:
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(metavar="F...", help="CAR files.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="F...", help="CAR files, of version 1 or 2; pipes; - is standard input.")
+    ],
     repo: Repo = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take CAR files into the repository. Every block is hashed."""
-    from ..storage.blocks.car_file import import_car
+    """Take CAR files into the repository. Every block is hashed. Exit code 1 when blocks are missing at the end."""
+    from ..storage.blocks.car_file import first_missing, import_car
     from ..storage.blocks.disk import DiskStore
 
     found = []
     with DiskStore(repo_path(repo)).open() as store:
-        for file in files:
-            summary = import_car(store, file)
+        read = [(file, import_car(store, file, _standard_input() if str(file) == "-" else None)) for file in files]
+        for file, summary in read:
+            missing = summary.missing and next(  # a later one may have had it
+                (cid for root in summary.roots if (cid := first_missing(store, root))), None
+            )
             found.append(
                 {
                     "path": str(file),
                     "roots": [str(root) for root in summary.roots],
                     "blocks": summary.blocks,
                     "bytes": summary.bytes,
-                    "complete": summary.missing is None,
-                    "missing": summary.missing and str(summary.missing),
+                    "complete": missing is None,
+                    "missing": missing and str(missing),
                 }
             )
     emit({"cars": found}, as_json=as_json, words="\n".join(map(_line, found)))
+    raise typer.Exit(0 if all(item["complete"] for item in found) else 1)
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin.isatty():
+        raise ConfigError("standard input is a terminal", hint="holdfast car import - < FILE, or behind a pipe")
+    return sys.stdin.buffer
 
 
 def _line(item: dict[str, Any]) -> str:
-    end = "" if item["complete"] else f"; incomplete: {item['missing']} is not in it"
-    return f"{item['path']}: {item['blocks']} blocks, root {', '.join(item['roots'])}{end}"
+    words = f"{item['path']}: {item['blocks']} blocks, root {', '.join(item['roots'])}"
+    if item["complete"]:
+        return words
+    return (
+        f"{words}\n  incomplete: it ends at byte {item['bytes']}, and {item['missing']} is neither in it nor here."
+        " What came is kept: import the rest, or the whole CAR again"
+    )

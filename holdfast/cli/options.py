@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..configs.errors import ConfigError
 from ..configs.settings import repo_folder
 from ..configs.sizes import parse_duration
+
+if TYPE_CHECKING:
+    from ..storage.sources.netguard import NetGuard
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Repo = Annotated[
@@ -46,6 +49,13 @@ def sources(urls: list[str] | None, roster: Path | None) -> list[str] | Path | N
     if urls and roster:
         raise ConfigError("--from and --roster exclude each other", hint="give one of them")
     return urls or roster
+
+
+def guard(allow_net: list[str] | None) -> NetGuard:
+    """`--allow-net`: what redirects and origins may name."""
+    from ..storage.sources.netguard import NetGuard
+
+    return NetGuard.parse(allow_net or [])
 
 
 def deadline_s(text: str | None) -> float | None:

@@ -32,15 +32,16 @@ Update = Callable[[int, int], None]
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Update]:
-    """A bar of bytes; yields a function of (done, total). Silent unless standard error is a terminal."""
+def progress(title: str, unit: str = "bytes") -> Iterator[Update]:
+    """A bar of bytes, or of another unit; yields a function of (done, total). On a terminal only."""
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    amount = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(), TextColumn(unit))
+    columns = (TextColumn("{task.description}"), BarColumn(), *amount)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total or None)

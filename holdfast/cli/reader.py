@@ -11,7 +11,7 @@ import typer
 
 from ..configs.errors import ConfigError
 from ..configs.sizes import format_size
-from .options import AllowNet, AsJson, Deadline, From, Repo, RosterFile, deadline_s, sources
+from .options import AllowNet, AsJson, Deadline, From, Repo, RosterFile, deadline_s, guard, sources
 from .output import emit, progress
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def get(
             partition=partition,
             deadline_s=deadline_s(deadline),
             store=store,
-            redirects=_guard(allow_net),
+            redirects=guard(allow_net),
             on_progress=lambda done: update(done.bytes, done.total_bytes),
         )
     document = {
@@ -58,9 +58,11 @@ def get(
         "files": result.files,
         "seconds": round(result.seconds, 3),
         "refetched_bytes": result.refetched_bytes,
+        "links": list(result.links),
         "sources": [_source(source) for source in result.sources],
     }
     words = [f"{result.files} files, {format_size(result.bytes)} in {result.seconds:.1f} s → {dest}"]
+    words += [f"  symlink not made: {link}" for link in result.links]
     words += [
         f"  {source.url or source.name}: {format_size(source.bytes)} in {source.requests} requests,"
         f" {source.wrong} wrong, {source.state}"
@@ -175,12 +177,6 @@ def _source(source: SourceStats) -> dict[str, Any]:
     }
 
 
-def _guard(allow_net: list[str] | None) -> Any:
-    from ..storage.sources.netguard import NetGuard
-
-    return NetGuard.parse(allow_net or [])
-
-
 @contextmanager
 def _store(repo: Path | None) -> Iterator[Any]:
     """The repository, if one was named: `get`, `ls` and `verify` read one only then."""
@@ -205,6 +201,6 @@ def session_of(
     where = DatasetUri.parse(uri)
     policy = user_policy(deadline_s(deadline))
     with _store(repo) as store:
-        chosen = choose_sources(sources(urls, roster), store=store, redirects=_guard(allow_net))
+        chosen = choose_sources(sources(urls, roster), store=store, redirects=guard(allow_net))
         with Session(where, chosen, policy=policy) as session:
             yield session

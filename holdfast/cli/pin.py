@@ -1,0 +1,147 @@
+"""For those who keep data: `pin add|ls|rm|status`, here or at a peer or pinning service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..configs.errors import ConfigError
+from ..configs.sizes import parse_duration
+from .options import AsJson, Repo, repo_path
+from .output import emit
+
+if TYPE_CHECKING:
+    from ..storage.cid import CID
+    from ..storage.pins.pin import Pin
+    from ..storage.pins.target import PinTarget
+
+pin = typer.Typer(no_args_is_help=True, help="Pins: what a repository, a peer or a pinning service keeps.")
+
+To = Annotated[
+    str | None, typer.Option("--to", metavar="URL", help="A peer or pinning service; else the repository here.")
+]
+TokenFile = Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="The bearer token of --to.")]
+Which = Annotated[str, typer.Argument(help="A CID, a name, or the id of a request, as `pin ls` prints them.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    pin.command("add")(add)
+    pin.command("ls")(ls)
+    pin.command("rm")(rm)
+    pin.command("status")(status)
+    app.add_typer(pin, name="pin")
+
+
+def add(
+    uri: Annotated[str, typer.Argument(help="ipfs://CID, or a bare CID.")],
+    name: Annotated[str, typer.Option(help="What to call it.")] = "",
+    origins: Annotated[
+        list[str] | None, typer.Option("--origin", metavar="URL", help="Where --to may fetch it from; again for more.")
+    ] = None,
+    wait: Annotated[str | None, typer.Option("--wait", metavar="TIME", help="Wait so long until it is pinned.")] = None,
+    to: To = None,
+    token_file: TokenFile = None,
+    repo: Repo = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep a whole DAG. The repository here keeps what it has already; --to fetches what it lacks."""
+    from ..storage.pins.wait import Requested
+    from ..storage.pins.wait import wait as until
+
+    if origins and to is None:
+        raise ConfigError("--origin goes with --to", hint="the repository here fetches nothing; a running peer does")
+    with _target(to, token_file, repo) as target:
+        found = target.add(_root(uri), name, origins or [])
+        if wait is not None:
+            (done,) = until([Requested(target, found)], parse_duration(wait))
+            found = done.pin
+    _say(found, as_json=as_json)
+
+
+def ls(to: To = None, token_file: TokenFile = None, repo: Repo = None, as_json: AsJson = False) -> None:
+    """List what is kept, and published names with it."""
+    with _target(to, token_file, repo) as target:
+        found = target.ls()
+    words = "\n".join(map(_line, found)) or "(none)"
+    emit({"pins": [_document(item) for item in found]}, as_json=as_json, words=words)
+
+
+def rm(which: Which, to: To = None, token_file: TokenFile = None, repo: Repo = None, as_json: AsJson = False) -> None:
+    """Keep it no longer. The space is freed by the next gc."""
+    with _target(to, token_file, repo) as target:
+        found = _matching(target, which)
+        for item in found:
+            target.rm(item.requestid)
+    words = "\n".join(f"no longer kept: {_line(item)}" for item in found)
+    emit({"removed": [_document(item) for item in found]}, as_json=as_json, words=words)
+
+
+def status(
+    which: Which, to: To = None, token_file: TokenFile = None, repo: Repo = None, as_json: AsJson = False
+) -> None:
+    """Say how far a pin is; exit 1 when it failed."""
+    with _target(to, token_file, repo) as target:
+        found = _matching(target, which)[0]
+    _say(found, as_json=as_json)
+
+
+@contextmanager
+def _target(to: str | None, token_file: Path | None, repo: Path | None) -> Iterator[PinTarget]:
+    if to is None:
+        from ..storage.blocks.disk import DiskStore
+        from ..storage.node.pin_local import LocalPins
+
+        if token_file:
+            raise ConfigError("--token-file goes with --to")
+        with DiskStore(repo_path(repo)).open(create=False) as store:
+            yield LocalPins(store)
+        return
+    from ..configs.roster import Provider
+    from ..storage.pins.pinning_service import PinningService
+
+    yield PinningService(Provider.at(to, "pinning-service", token_file=token_file))
+
+
+def _root(uri: str) -> CID:
+    from ..storage.uri import DatasetUri
+
+    where = DatasetUri.parse(uri)
+    if where.path:
+        raise ConfigError(f"{uri}: a pin is of a whole DAG", hint="give its CID, as `holdfast ls` shows it")
+    return where.root
+
+
+def _matching(target: PinTarget, which: str) -> list[Pin]:
+    bare = which.removeprefix("ipfs://")
+    found = [item for item in target.ls() if which in (item.requestid, item.name) or bare == str(item.cid)]
+    if not found:
+        raise ConfigError(f"{target.name} has no pin {which!r}", hint="`holdfast pin ls` shows those it has")
+    return found
+
+
+def _say(found: Pin, *, as_json: bool) -> None:
+    emit(_document(found), as_json=as_json, words=_line(found))
+    if found.status.value == "failed":
+        raise typer.Exit(1)
+
+
+def _document(found: Pin) -> dict[str, Any]:
+    return {
+        "requestid": found.requestid,
+        "cid": str(found.cid),
+        "name": found.name,
+        "status": found.status.value,
+        "info": dict(found.info),
+    }
+
+
+def _line(found: Pin) -> str:
+    progress = found.progress()
+    far = f" ({progress[0]} of {progress[1]} bytes)" if progress and found.status.value == "pinning" else ""
+    why = f": {found.error}" if found.error else ""
+    return f"{found.status.value:8} {found.cid} {found.name or '-'} {found.requestid}{far}{why}"
