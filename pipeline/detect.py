@@ -11,7 +11,7 @@ A folder of shards (tar, parquet, tokens) is published as it lies; anything else
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
@@ -37,6 +37,7 @@ _TOKENS = (".bin", ".ds", ".npy")
 _JSONL = (".jsonl", ".ndjson")
 _COMPRESSED = ("", ".gz", ".zst")
 _ARCHIVES = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2", ".zip", ".7z", ".rar")
+_TWO_PART = frozenset((".gz", ".zst", ".xz", ".bz2"))
 MEDIA = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp", ".tif", ".tiff", ".npy", ".npz")
     + (".mp3", ".wav", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".webm", ".mkv", ".avi", ".mov")
@@ -50,10 +51,14 @@ LABELS = frozenset((".json", ".txt", ".cls", ".cls2", ".index", ".id", ".inx", "
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file of the source: its relative POSIX path and its size in bytes."""
+    """A file of the source: its relative POSIX path and its size in bytes.
+
+    `stamp`: as it was found, in few bytes: there may be millions; None when a change could leave it as it is.
+    """
 
     name: str
     size: int
+    stamp: bytes | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,16 @@ class Detected:
 def detect(files: list[SourceFile], format_: Format) -> Detected:
     """Choose the kind and its files. Raises `ConfigError` when no file can be a sample."""
     media = any(_suffix(file.name) in MEDIA for file in files)
-    kinds = [(file, _kind(file.name, format_, media=media)) for file in files]
+    known: dict[str, Kind | None] = {}  # by suffix, where no other part of the name matters
+    kinds: list[tuple[SourceFile, Kind | None]] = []
+    for file in files:
+        suffix = _suffix(file.name)
+        if suffix in _TWO_PART:
+            kinds.append((file, _kind(file.name, format_, media=media)))
+            continue
+        if suffix not in known:
+            known[suffix] = _kind(file.name, format_, media=media)
+        kinds.append((file, known[suffix]))
     weight: Counter[Kind] = Counter()
     for file, kind in kinds:
         if kind is not None and kind in _ALLOWED[format_]:
@@ -104,7 +118,7 @@ def _chosen(kind: Kind, kinds: list[tuple[SourceFile, Kind | None]], format_: Fo
 
 
 def _refusal(file: SourceFile, kind: Kind | None, chosen: Kind) -> str:
-    if file.name.lower().endswith(_ARCHIVES):
+    if kind is None and file.name.lower().endswith(_ARCHIVES):
         return "a compressed archive: unpack it first"
     if chosen == "text" and kind not in AS_IT_LIES - {"tokens"}:
         return ""  # whether it is text, its bytes say

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..configs.settings import repo_folder
 from ..storage.blocks.block import Block
 from ..storage.blocks.disk import DiskStore
+from ..storage.blocks.lease import lease
 from ..storage.dag.build import Entry, build_tree
 from ..storage.errors import ConfigError
 from ..storage.limits import DEFAULT_LEAF_BYTES
@@ -26,6 +27,7 @@ from .detect import AS_IT_LIES, SHARD_FORMAT, Detected, detect
 from .keeper import Keeper
 from .name import point_name
 from .options import DEFAULT_SHARD_BYTES, Dtype, Format, PublishOptions
+from .pack.packed import packed_before
 from .pack.packer import pack
 from .progress import Progress
 from .result import OnProgress, PublishResult
@@ -78,7 +80,11 @@ def publish(
     detected = detect(scan(source, skipped), options.format)
     for path, reason in detected.left_out:
         skipped.add(path, reason)
-    with DiskStore(folder).open() as store, Keeper(store, options.leaf_size) as keeper:
+    with (
+        DiskStore(folder).open() as store,
+        lease(folder, "publish"),
+        Keeper(store, options.leaf_size) as keeper,
+    ):
         draft = _Draft(source, detected, options, keeper, skipped, progress)
         draft.collect()
         root, nodes = draft.finish()
@@ -139,8 +145,9 @@ class _Draft:
                 indexed=self.format == "tar",
             )  # fmt: skip
         self.writer, shards = pack(
-            self.source, self.detected, options, self.keeper.new_file, self.skipped, self.progress
-        )
+            self.source, self.detected, options, self.keeper.new_file, self.skipped, self.progress,
+            lambda key: packed_before(self.keeper, key),
+        )  # fmt: skip
         return shards
 
     def _hashed(self, count: int) -> None:

@@ -22,13 +22,19 @@ from .options import PublishOptions
 
 @dataclass(frozen=True, slots=True)
 class ShardSource:
-    """A shard to be: where it is, its path below `data/`, its partition; `known`: what is so from last time."""
+    """A shard to be: where it is, its path below `data/`, its partition; `known`: what is so from last time.
+
+    `note`: the key by which a packed one is known next time, and where in the source it ends. `facts`: what its packer
+    knows of it; else it is read.
+    """
 
     path: Path
     name: str
     partition: str = DEFAULT_PARTITION
     owned: bool = False
     known: Known | None = None
+    note: tuple[bytes, str] | None = None
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ def read_shards(
     """Hash each shard once, on all cores, and describe it meanwhile; yields in the order given."""
 
     def look(source: ShardSource) -> Facts:
-        return describe(source.path, source.name, format_, options.dtype)
+        return source.facts or describe(source.path, source.name, format_, options.dtype)
 
     for is_known, group in groupby(sources, key=lambda source: source.known is not None):
         if not is_known:
@@ -87,7 +93,7 @@ def read_shards(
             assert source.known is not None
             facts = look(source)
             _check_same(source, facts.stamp, source.known.stamp)
-            kept = keeper.keep_known(source.known.layout)
+            kept = keeper.keep_known(source.known)
             on_bytes(kept.size)
             yield ReadShard(source, kept, facts)
 
@@ -114,7 +120,7 @@ def _hash(
                 source, future = pending.popleft()
                 facts = future.result()
                 _check_same(source, facts.stamp, hashed.stamp)
-                yield ReadShard(source, keeper.keep(hashed, owned=source.owned), facts)
+                yield ReadShard(source, keeper.keep(hashed, owned=source.owned, note=source.note), facts)
     finally:
         pool.shutdown(cancel_futures=True)
 

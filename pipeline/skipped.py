@@ -29,4 +29,4 @@ class Skipped:
 
 def printable(name: str) -> str:
     """A name that can be written to any terminal and into JSON."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()

@@ -12,7 +12,8 @@ import pyarrow as pa
 from ...storage.errors import ConfigError
 from ..detect import SourceFile
 from ..skipped import Skipped
-from .rows import RowCount
+from .packed import START, Position
+from .rows import RowCount, tables_of_lines
 from .source import MAX_ROW_BYTES, changed, lines, open_source
 
 _INT = re.compile(r"0|-?[1-9][0-9]{0,17}")  # no leading zeros: they would be lost
@@ -69,7 +70,7 @@ class CsvRows:
     def survey(self, skipped: Skipped, on_bytes: Callable[[int], None]) -> None:
         """See `RowSource.survey`."""
         for file in self._files:
-            for row, length in self._rows(file, skipped):
+            for row, length, _ in self._rows(file, skipped):
                 for name, cell in row.items():
                     if name not in self._columns:
                         self._columns[name] = _Column()
@@ -87,19 +88,11 @@ class CsvRows:
                 hint="the first line must name the columns",
             )
 
-    def tables(self, rows: int) -> Iterator[tuple[pa.Table, int]]:
+    def tables(self, rows: int, start: Position = START) -> Iterator[tuple[pa.Table, int, Position]]:
         """See `RowSource.tables`."""
-        batch: list[Row] = []
-        used = 0
-        for file in self._files:
-            for row, length in self._rows(file, None):
-                batch.append(row)
-                used += length
-                if len(batch) == rows:
-                    yield self._table(batch, file), used
-                    batch, used = [], 0
-        if batch:
-            yield self._table(batch, self._files[-1]), used
+        return tables_of_lines(
+            self._files, lambda file, behind: self._rows(file, None, behind), self._table, rows, start
+        )
 
     def _table(self, rows: list[Row], file: SourceFile) -> pa.Table:
         try:
@@ -108,7 +101,7 @@ class CsvRows:
         except pa.ArrowException as error:
             raise changed(self._source / file.name) from error
 
-    def _rows(self, file: SourceFile, skipped: Skipped | None) -> Iterator[tuple[Row, int]]:
+    def _rows(self, file: SourceFile, skipped: Skipped | None, behind: int = 0) -> Iterator[tuple[Row, int, int]]:
         def leave_out(where: str, reason: str) -> None:
             if skipped is not None:
                 skipped.add(f"{file.name}{where}", reason)
@@ -122,13 +115,14 @@ class CsvRows:
             if reason:
                 leave_out("", f"no CSV with a header: {reason}")
                 return
+            feed.skip(behind)
             for cells, problem in records:
                 if not problem and len(cells) != len(header):
                     problem = f"{len(cells)} cells, but the header has {len(header)}"
                 if problem:
                     leave_out(f" line {feed.number}", problem)
                 else:
-                    yield dict(zip(header, cells, strict=True)), feed.used
+                    yield dict(zip(header, cells, strict=True)), feed.used, feed.number
 
 
 class _Feed:
@@ -138,6 +132,11 @@ class _Feed:
         self._source = source
         self.number = self.used = 0
         self.problem = ""
+
+    def skip(self, behind: int) -> None:
+        """Read over the lines up to this one, which ended a record."""
+        while self.number < behind:
+            self.number, _ = next(self._source)
 
     def __iter__(self) -> _Feed:
         return self

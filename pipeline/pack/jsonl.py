@@ -12,7 +12,8 @@ import pyarrow as pa
 from ...storage.errors import ConfigError
 from ..detect import SourceFile
 from ..skipped import Skipped
-from .rows import RowCount
+from .packed import START, Position
+from .rows import RowCount, tables_of_lines
 from .source import MAX_ROW_BYTES, changed, lines, open_source
 from .types import ColumnType
 
@@ -37,7 +38,7 @@ class JsonlRows:
     def survey(self, skipped: Skipped, on_bytes: Callable[[int], None]) -> None:
         """See `RowSource.survey`."""
         for file in self._files:
-            for row, length in self._rows(file, skipped):
+            for row, length, _ in self._rows(file, skipped):
                 for name, value in row.items():
                     column = self._columns.get(name)
                     if column is None:
@@ -58,19 +59,11 @@ class JsonlRows:
         if not self._columns:
             raise ConfigError(f"all objects in {self._source} are empty", hint="check the files")
 
-    def tables(self, rows: int) -> Iterator[tuple[pa.Table, int]]:
+    def tables(self, rows: int, start: Position = START) -> Iterator[tuple[pa.Table, int, Position]]:
         """See `RowSource.tables`."""
-        batch: list[dict[str, Any]] = []
-        used = 0
-        for file in self._files:
-            for row, length in self._rows(file, None):
-                batch.append(row)
-                used += length
-                if len(batch) == rows:
-                    yield self._table(batch, file), used
-                    batch, used = [], 0
-        if batch:
-            yield self._table(batch, self._files[-1]), used
+        return tables_of_lines(
+            self._files, lambda file, behind: self._rows(file, None, behind), self._table, rows, start
+        )
 
     def _table(self, rows: list[dict[str, Any]], file: SourceFile) -> pa.Table:
         arrays = []
@@ -84,12 +77,16 @@ class JsonlRows:
         except (pa.ArrowException, KeyError, TypeError, OverflowError) as error:
             raise changed(self._source / file.name) from error
 
-    def _rows(self, file: SourceFile, skipped: Skipped | None) -> Iterator[tuple[dict[str, Any], int]]:
+    def _rows(
+        self, file: SourceFile, skipped: Skipped | None, behind: int = 0
+    ) -> Iterator[tuple[dict[str, Any], int, int]]:
         with open_source(self._source / file.name) as opened:
             for number, line in lines(opened):
+                if number <= behind:
+                    continue
                 row = _parse(line, first=number == 1)
                 if isinstance(row, dict):
-                    yield row, len(line or b"")
+                    yield row, len(line or b""), number
                 elif row and skipped is not None:
                     skipped.add(f"{file.name} line {number}", row)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ..shards import ShardSource
 from ..skipped import Skipped
 from .csv import CsvRows
 from .jsonl import JsonlRows
+from .packed import Lookup, Packed, shard_key
 from .parquet import pack_rows
 from .rows import RowSource
 from .tar import WRITER_VERSION, pack_tars
@@ -32,13 +34,17 @@ def pack(
     new_file: NewFile,
     skipped: Skipped,
     progress: Progress,
+    lookup: Lookup = lambda _: None,
 ) -> tuple[Writer, Iterator[ShardSource]]:
-    """Who writes the shards, and the shards one after the other, each complete when it is yielded."""
+    """Who writes the shards, and the shards one after the other, each complete when it is yielded.
+
+    `lookup`: what is packed already, by its key.
+    """
     files = detected.files
     total = sum(file.size for file in files)
     if detected.kind == "loose":
         progress.stage("pack", total)
-        tars = pack_tars(source, files, options.shard_size, options.workers, new_file, progress.add)
+        tars = pack_tars(source, files, options.shard_size, options.workers, new_file, progress.add, lookup)
         return Writer(library="holdfast", version=WRITER_VERSION), _numbered(tars, ".tar")
     progress.stage("scan", total)
     rows: RowSource
@@ -54,10 +60,21 @@ def pack(
         name = min(RESERVED.intersection(rows.schema.names))
         raise ConfigError(f"{source}: the column {name!r} is one of holdfast's own keys", hint="rename the column")
     progress.stage("pack", rows.size.raw_bytes)
-    shards = pack_rows(rows, options.shard_size, new_file, progress.add)
+    whole = shard_key(
+        source, files, "parquet", pa.__version__, detected.kind, options.shard_size, rows.size.rows_per_group(),
+        rows.schema.serialize().to_pybytes().hex(),
+    )  # fmt: skip
+
+    def key_of(number: int) -> bytes | None:
+        return whole and hashlib.sha256(whole + number.to_bytes(8, "big")).digest()
+
+    shards = pack_rows(rows, options.shard_size, new_file, progress.add, key_of, lookup)
     return Writer(library="pyarrow", version=pa.__version__), _numbered(shards, ".parquet")
 
 
-def _numbered(paths: Iterable[Path], suffix: str) -> Iterator[ShardSource]:
-    for number, path in enumerate(paths):
-        yield ShardSource(path, f"{number:05d}{suffix}", owned=True)
+def _numbered(shards: Iterable[Packed], suffix: str) -> Iterator[ShardSource]:
+    for number, packed in enumerate(shards):
+        note = (packed.key, str(packed.position)) if packed.key is not None else None
+        yield ShardSource(
+            packed.path, f"{number:05d}{suffix}", owned=True, known=packed.known, note=note, facts=packed.facts
+        )

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from ...storage.blocks.verified_file import disk_error
 from ...storage.errors import FileChangedError
+from .packed import START, Lookup, Packed
 from .rows import RowSource
 
 
@@ -66,37 +67,45 @@ def pack_rows(
     shard_size: int,
     new_file: Callable[[str], Path],
     on_bytes: Callable[[int], None],
-) -> Iterator[Path]:
+    key_of: Callable[[int], bytes | None] = lambda _: None,
+    lookup: Lookup = lambda _: None,
+) -> Iterator[Packed]:
     """Write the shards, one after the other; a second thread compresses while this one reads.
 
-    A shard is cut before the row group that would take its rows above `shard_size` bytes.
+    A shard is cut before the row group that would take its rows above `shard_size` bytes. Those that `lookup` knows
+    by the key of their number are not written again, and their rows not parsed.
     """
-    count = used = 0
+    number, at = 0, START
+    while (key := key_of(number)) is not None and (known := lookup(key)) is not None:
+        yield known
+        number, at = number + 1, known.position
+    used = 0
     shard: ShardWriter | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="parquet") as pool:
         writing = None
         try:
-            for table, raw_bytes in rows.tables(rows.size.rows_per_group()):
+            for table, raw_bytes, end in rows.tables(rows.size.rows_per_group(), at):
                 if writing is not None:
                     writing.result()
                 if shard is not None and used + raw_bytes > shard_size:
-                    yield shard.finish()
+                    yield Packed(shard.finish(), key_of(number), at)
+                    number += 1
                     shard, used = None, 0
                 if shard is None:
                     shard = ShardWriter(new_file(".parquet"), rows)
                 writing = pool.submit(shard.write, table)
-                count += table.num_rows
+                at = end
                 used += raw_bytes
                 on_bytes(raw_bytes)
             if writing is not None:
                 writing.result()
-            if count != rows.size.rows:
+            if at.rows != rows.size.rows:
                 raise FileChangedError(
-                    f"the source had {rows.size.rows} rows and now has {count}",
+                    f"the source had {rows.size.rows} rows and now has {at.rows}",
                     hint="publish again when it no longer changes",
                 )
             if shard is not None:
-                yield shard.finish()
+                yield Packed(shard.finish(), key_of(number), at)
         finally:
             pool.shutdown()
             if shard is not None:

@@ -6,14 +6,18 @@ files in order, on their own, so that the result does not depend on how many thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
 from ...storage.limits import MIB
+from ..detect import SourceFile
 from ..skipped import Skipped
+from .packed import START, Position
+
+R = TypeVar("R")
 
 GROUP_BYTES = MIB  # of a row group before compression: what a reader decodes at once
 MAX_GROUP_BYTES = 256 * MIB
@@ -52,8 +56,37 @@ class RowSource(Protocol):
     def schema(self) -> pa.Schema:
         """The columns of every table."""
 
-    def tables(self, rows: int) -> Iterator[tuple[pa.Table, int]]:
-        """Tables of `rows` rows (the last may be shorter) with their bytes in the source.
+    def tables(self, rows: int, start: Position = START) -> Iterator[tuple[pa.Table, int, Position]]:
+        """Tables of `rows` rows (the last may be shorter), their bytes in the source, and where in it they end.
 
-        Raises `FileChangedError` when a file is not what was surveyed.
+        `start`: what such a table ended at; only what follows is read. Raises `FileChangedError` when a file is not
+        what was surveyed.
         """
+
+
+def tables_of_lines(
+    files: Sequence[SourceFile],
+    read: Callable[[SourceFile, int], Iterator[tuple[R, int, int]]],
+    make: Callable[[list[R], SourceFile], pa.Table],
+    rows: int,
+    start: Position,
+) -> Iterator[tuple[pa.Table, int, Position]]:
+    """`RowSource.tables` of files that are read line by line: `read` a file's rows behind a line, `make` a table.
+
+    `read` yields the row, its bytes, and the number of its last line.
+    """
+    batch: list[R] = []
+    used, total = 0, start.rows
+    position = start
+    for index in range(start.file, len(files)):
+        file = files[index]
+        for row, length, line in read(file, start.used if index == start.file else 0):
+            batch.append(row)
+            used += length
+            position = Position(index, line, total + len(batch))
+            if len(batch) == rows:
+                yield make(batch, file), used, position
+                total += rows
+                batch, used = [], 0
+    if batch:
+        yield make(batch, files[-1]), used, position

@@ -10,6 +10,7 @@ import pyarrow as pa
 from ...storage.errors import ConfigError
 from ..detect import SourceFile
 from ..skipped import Skipped
+from .packed import START, Position
 from .rows import RowCount
 from .source import MAX_ROW_BYTES, changed, open_plain
 
@@ -48,9 +49,9 @@ class TextRows:
                 hint="see the formats that `holdfast publish --help` lists",
             )
 
-    def tables(self, rows: int) -> Iterator[tuple[pa.Table, int]]:
+    def tables(self, rows: int, start: Position = START) -> Iterator[tuple[pa.Table, int, Position]]:
         """See `RowSource.tables`."""
-        for at in range(0, len(self._texts), rows):
+        for at in range(start.used, len(self._texts), rows):
             files = self._texts[at : at + rows]
             texts: list[str] = []
             for file in files:
@@ -59,7 +60,8 @@ class TextRows:
                     raise changed(self._source / file.name)
                 texts.append(text)
             names = [file.name for file in files]
-            yield pa.table([names, texts], schema=_SCHEMA), sum(file.size for file in files)
+            end = at + len(files)
+            yield pa.table([names, texts], schema=_SCHEMA), sum(file.size for file in files), Position(0, end, end)
 
     def _read(self, file: SourceFile) -> bytes:
         path = self._source / file.name
