@@ -1,6 +1,6 @@
 """A whole tree, fetched and kept: what `get` and a peer's pin share.
 
-Files are fetched in the order of the tree, several at once, with a bounded number of leaves asked for ahead. What
+Files are fetched in the order of the tree, two in turn, with a bounded number of leaves asked for ahead. What
 is complete is finished by threads of its own: creating and renaming small files takes longer than fetching them.
 Where things go is the target's business; nothing is handed to it that was not hashed.
 """
@@ -25,7 +25,8 @@ from .lies import name_lie
 from .tree import RemoteTree, TreeFile
 
 _AHEAD_BYTES = 64 * MIB
-_CHUNK_BYTES = 16 * MIB
+_CHUNK_BYTES = 4 * MIB
+_LANES = 2  # files that are asked for in turn: two threads that write into one wait for its lock in the kernel
 _MAX_OPEN = 64
 _FINISHERS = 4
 _MAX_LINKS = 1000  # named ones
@@ -154,7 +155,8 @@ class _Download(Generic[F]):
         self.progress = Progress()
         self._engine, self._target, self._on_progress = tree.engine, target, on_progress
         self._waiting: deque[tuple[_Open[F], list[int], int]] = deque()
-        self._ahead = 0
+        self._feeding: deque[tuple[_Open[F], Iterator[tuple[list[int], int]]]] = deque()
+        self._ahead = self._asked = 0
         self._open: dict[int, _Open[F]] = {}
         self._finishing: deque[Future[None]] = deque()
 
@@ -169,17 +171,29 @@ class _Download(Generic[F]):
         self._open[item.handle] = item
         missing = file.missing(range(ref.layout.leaves))
         self._count(ref.layout.size - sum(ref.layout.leaf_length(leaf) for leaf in missing), 0)
-        for leaves, size in _chunks(missing, ref):
+        self._feeding.append((item, _chunks(missing, ref)))
+        self._feed(_LANES, finishers)
+        while len(self._open) > _MAX_OPEN and self._waiting:
+            self._take(finishers)
+
+    def _feed(self, lanes: int, finishers: ThreadPoolExecutor) -> None:
+        """Ask for chunks of the files in turn, until fewer than `lanes` of these have any left."""
+        while len(self._feeding) >= lanes:
+            item, chunks = self._feeding.popleft()
+            chunk = next(chunks, None)
+            if chunk is None:
+                item.fed = True
+                self._finish_if_complete(item, finishers)
+                continue
+            leaves, size = chunk
             while self._waiting and self._ahead + size > _AHEAD_BYTES:
                 self._take(finishers)
-            self._engine.want(item.handle, leaves, 1.0)
+            self._asked += 1
+            self._engine.want(item.handle, leaves, float(self._asked))
             self._waiting.append((item, leaves, size))
             item.chunks += 1
             self._ahead += size
-        item.fed = True
-        self._finish_if_complete(item, finishers)
-        while len(self._open) > _MAX_OPEN:
-            self._take(finishers)
+            self._feeding.append((item, chunks))
 
     def add_content(self, tree: RemoteTree, file: TreeFile) -> None:
         """Fetch a file that has no layout, whole, while the leaves of others come."""
@@ -212,6 +226,7 @@ class _Download(Generic[F]):
 
     def drain(self, finishers: ThreadPoolExecutor) -> None:
         """Wait until everything asked for is here and kept."""
+        self._feed(1, finishers)
         while self._waiting:
             self._take(finishers)
         while self._finishing:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from ..errors import FormatError, PeerError
+from ..errors import FormatError, PeerError, SlowError
 from ..sources.source import FileRef
 from ..sources.transfer import Transfer
 from .engine import FetchEngine
 
 _MAX_ASKED = 4  # sources; one that has the block is enough
+_MAX_S = 10.0  # each
 
 
 def name_lie(engine: FetchEngine, file: FileRef, failed: Sequence[int]) -> FormatError | None:
@@ -21,7 +24,8 @@ def name_lie(engine: FetchEngine, file: FileRef, failed: Sequence[int]) -> Forma
         cid, expected = file.layout.leaf_cid(leaf), file.layout.leaf_length(leaf)
         for source in list(engine.sources.values())[:_MAX_ASKED]:
             try:
-                data = source.fetch_block(cid, file.root, Transfer())
+                with _bounded(min(engine.policy.progress_deadline_s, _MAX_S)) as transfer:
+                    data = source.fetch_block(cid, file.root, transfer)
             except PeerError:
                 continue
             if len(data) != expected and cid.matches(data):
@@ -31,3 +35,16 @@ def name_lie(engine: FetchEngine, file: FileRef, failed: Sequence[int]) -> Forma
                     hint="whoever made this DAG has to make it again: no source is at fault",
                 )
     return None
+
+
+@contextmanager
+def _bounded(seconds: float) -> Iterator[Transfer]:
+    """A transfer that the engine does not watch, so that it has to end by itself: a source may drip."""
+    transfer = Transfer()
+    timer = threading.Timer(seconds, transfer.cancel, [SlowError(f"not done after {seconds:g} s")])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield transfer
+    finally:
+        timer.cancel()

@@ -11,7 +11,9 @@ fetches what is not right. A sync of everything at the end cost a third of the t
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import secrets
 from pathlib import Path
 
@@ -33,6 +35,7 @@ from .folder_nodes import FolderNodes
 from .tree import TreeFile
 
 _OURS = ".holdfast"
+_LOCK = "lock"
 _NOTHING = MemoryStore()
 
 
@@ -47,6 +50,7 @@ class MirrorFolder:
         self._partial = folder / _OURS / "partial"
         self._lineage = secrets.randbits(63)
         self._nodes: set[bytes] = set()
+        self._lock_fd = -1  # held shared by every `get` into this folder
 
     def open_folder(self) -> MirrorFolder:
         """Create the folder. Raises `ConfigError` when it holds something else than an earlier `get`."""
@@ -58,6 +62,8 @@ class MirrorFolder:
             for folder in (self._partial, self.folder / BLOCKS_FOLDER):
                 self._inside(folder)
             self._partial.mkdir(parents=True, exist_ok=True)
+            self._lock_fd = os.open(self._partial / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
         except OSError as error:
             raise disk_error(error, self.folder) from error
         return self
@@ -81,11 +87,22 @@ class MirrorFolder:
             )
 
     def close(self) -> None:
-        """Drop the folder for partial files, unless something is left in it."""
-        try:
-            self._partial.rmdir()
-        except OSError:
+        """Drop the folder for partial files, unless something is left in it. Idempotent.
+
+        What a killed `get` left half-written goes with it, if no other one fills this folder now.
+        """
+        fd, self._lock_fd = self._lock_fd, -1
+        if fd < 0:
             return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in [*self._partial.glob(".*.tmp"), self._partial / _LOCK]:
+                path.unlink(missing_ok=True)
+            self._partial.rmdir()
+        except OSError:  # another one is here, or leaves for it to go on from
+            return
+        finally:
+            os.close(fd)
 
     def keep_node(self, block: Block) -> None:
         """See `Target.keep_node`. Raw blocks are ranges of files; inline ones are in their CID."""
@@ -94,7 +111,7 @@ class MirrorFolder:
         self._nodes.add(block.cid.multihash)
         path = self.folder / BLOCKS_FOLDER / str(block.cid.v1())
         if path.is_symlink() or not _holds(path, block.data):
-            write_atomic(path, block.data, durable=False)
+            write_atomic(path, block.data, durable=False, beside=self._partial)
 
     def content_size(self, file: TreeFile, path: str) -> int | None:
         """See `Target.content_size`. Raises as `has` does."""
@@ -156,7 +173,7 @@ class MirrorFolder:
         """See `Target.finish`."""
         path = self._place(ref.path, ref.layout.cid)
         if isinstance(file, MemoryFile):
-            write_atomic(path, file.content(), durable=False)
+            write_atomic(path, file.content(), durable=False, beside=self._partial)
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -112,9 +112,10 @@ class Score:
             self.failures += 1
             self.window = max(self.window // 2, 1)
             pause = min(policy.backoff_s * 2 ** min(self.failures - 1, 10), policy.max_backoff_s)
-            if isinstance(error, UnreachableError):
-                pause = max(pause, error.retry_after_s)
-            self.retry_at = now + pause * (0.5 + jitter / 2)
+            pause *= 0.5 + jitter / 2
+            if isinstance(error, UnreachableError) and error.retry_after_s:
+                pause = max(pause, error.retry_after_s * (1 + jitter / 4))  # never sooner, and not all at once
+            self.retry_at = max(self.retry_at, now + pause)
         if isinstance(error, SlowError):
             self.rate *= 0.5
 
