@@ -18,6 +18,13 @@ def peer(repo: Path) -> Iterator[str]:
 
 
 @contextmanager
+def peer_process(repo: Path) -> Iterator[tuple[str, int]]:
+    """`peer`, with the id of its process."""
+    with _process("-m", "holdfast", "serve", "--repo", str(repo), "--listen", "127.0.0.1:0", "--json") as (url, pid):
+        yield url, pid
+
+
+@contextmanager
 def static_host(folder: Path) -> Iterator[str]:
     """aiohttp's static files (sendfile, Range) on a free port: what a mirror on nginx or a bucket is to a reader."""
     with _running("-m", "benchmarks.static_host", str(folder)) as url:
@@ -26,6 +33,12 @@ def static_host(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _running(*arguments: str) -> Iterator[str]:
+    with _process(*arguments) as (url, _):
+        yield url
+
+
+@contextmanager
+def _process(*arguments: str) -> Iterator[tuple[str, int]]:
     process = subprocess.Popen(
         [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
     )
@@ -34,9 +47,16 @@ def _running(*arguments: str) -> Iterator[str]:
         line = process.stdout.readline()
         if not line:
             raise SystemExit(f"{' '.join(arguments)} did not start")
-        yield str(json.loads(line)["url"])
+        yield str(json.loads(line)["url"]), process.pid
     finally:
         process.terminate()
         process.wait(timeout=20)
         assert process.stdout is not None
         process.stdout.close()
+
+
+@contextmanager
+def faults(origin: Path | str, *options: str) -> Iterator[str]:
+    """The fault server over a folder or another server, as a process; yields its URL."""
+    with _running("-m", "holdfast.demo.faults", str(origin), *options) as url:
+        yield url

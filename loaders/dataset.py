@@ -88,7 +88,7 @@ class StreamingDataset(IterableDataset[Any]):
         settings = Settings.load(os.environ)
         folder = Path(cache) if cache is not None else cache_folder(os.environ) / "loader"
         budget = settings.cache.max_bytes if cache_bytes is None else cache_bytes
-        self._cache = CacheOptions(folder, budget, secrets.randbits(63), reverify)
+        self._cache = CacheOptions(folder, budget, secrets.randbits(63), reverify, max(prefetch_bytes, 1 << 20))
         self._decoder: Callable[[Sample], Any] | None = make_decoder(decode)
         self._policy = user_policy(deadline_s)
         # in shared memory: workers that live on between epochs see the change

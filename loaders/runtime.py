@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from ..storage.cid import CID
 from ..storage.dataset import Dataset
-from ..storage.errors import FormatError
+from ..storage.errors import DiskFullError, FormatError
 from ..storage.fetch.engine import FetchEngine
 from ..storage.fetch.evidence import Evidence
 from ..storage.fetch.policy import FetchPolicy
@@ -19,29 +19,41 @@ from ..storage.manifest import Shard
 from ..storage.sources.source import FileRef, Source
 from .cache import ShardCache
 from .shard_file import ShardFile
+from .spare import CachedFile, SpareMemory, SpareNodes
 
 
 @dataclass(frozen=True, slots=True)
 class CacheOptions:
-    """Where the cache lies, its budget in bytes, the run it belongs to, and whether to hash warm files again."""
+    """Where the cache lies, its budget in bytes, the run it belongs to, and whether to hash warm files again.
+
+    `memory_bytes`: how much of it may lie in memory instead while the disk is full.
+    """
 
     folder: Path
     max_bytes: int
     lineage: int
     reverify: bool = False
+    memory_bytes: int = 64 << 20
 
 
 class CachedTree(RemoteTree):
     """A tree whose small files are kept in the cache as well: a second run needs no source for them."""
 
-    def __init__(self, engine: FetchEngine, root: CID, cache: ShardCache, options: CacheOptions) -> None:
-        super().__init__(engine, root, cache.nodes)
-        self._cache, self._options = cache, options
+    def __init__(
+        self, engine: FetchEngine, root: CID, cache: ShardCache, options: CacheOptions, spare: SpareMemory
+    ) -> None:
+        super().__init__(engine, root, SpareNodes(cache.nodes.folder, spare))
+        self._cache, self._options, self._spare = cache, options, spare
 
     def open(self, ref: FileRef) -> ShardFile:
-        """A file of the tree, cached and leased."""
-        lease = self._cache.open(ref.layout, self._options.lineage, distrust=self._options.reverify)
-        return ShardFile(ref, lease, self.engine)
+        """A file of the tree, cached and leased; on a full disk, in memory."""
+        lease = None
+        try:
+            lease = self._cache.open(ref.layout, self._options.lineage, distrust=self._options.reverify)
+        except DiskFullError:
+            self._spare.disk_was_full()
+        file = CachedFile(ref.layout, lease.file if lease else None, self._spare)
+        return ShardFile(ref, lease, file, self.engine)
 
     def read(self, file: TreeFile, limit: int) -> bytes:
         """See `RemoteTree.read`."""
@@ -62,7 +74,8 @@ class Runtime:
         self.pid = os.getpid()
         self.cache = ShardCache(options.folder, options.max_bytes)
         self.engine = FetchEngine(sources, policy=policy, evidence=Evidence(self.cache.evidence))
-        self.tree = CachedTree(self.engine, root, self.cache, options)
+        self._spare = SpareMemory(options.folder, options.memory_bytes)
+        self.tree = CachedTree(self.engine, root, self.cache, options, self._spare)
         self.dataset = Dataset(self.tree)
         self._files: WeakSet[ShardFile] = WeakSet()
 
@@ -94,6 +107,7 @@ class Runtime:
 
     def recheck(self) -> None:
         """Before a pass: doubt open files that somebody changed since they were complete."""
+        self._spare.settle()
         for file in list(self._files):
             file.recheck()
 

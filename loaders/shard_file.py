@@ -9,6 +9,7 @@ from ..storage.errors import UnavailableError
 from ..storage.fetch.engine import FetchEngine
 from ..storage.sources.source import FileRef
 from .cache import Lease
+from .spare import CachedFile
 
 _POLL_S = 0.002  # how often to look whether another process has fetched what it claimed
 
@@ -20,9 +21,9 @@ class ShardFile:
     process that dies, and whoever waits takes them over.
     """
 
-    def __init__(self, ref: FileRef, lease: Lease, engine: FetchEngine) -> None:
+    def __init__(self, ref: FileRef, lease: Lease | None, file: CachedFile, engine: FetchEngine) -> None:
         self.ref, self.layout = ref, ref.layout
-        self._lease, self._file, self._engine = lease, lease.file, engine
+        self._lease, self._file, self._engine = lease, file, engine
         self._handle = engine.open_file(ref, self._file)
         self._mine: set[int] = set()
         self._closed = False
@@ -45,6 +46,12 @@ class ShardFile:
         """The verified bytes [start, end). Waits; raises what `FetchEngine.wait` raises."""
         leaves = self.layout.leaves_of(start, end)
         waited_since = time.monotonic()
+        while True:
+            self._await(start, end, leaves, waited_since)
+            if (view := self._file.view(start, end)) is not None:
+                return view
+
+    def _await(self, start: int, end: int, leaves: range, since: float) -> None:
         while missing := [leaf for leaf in leaves if not self._file.has(leaf)]:
             self.prefetch(start, end, 0.0)
             mine = [leaf for leaf in missing if leaf in self._mine]
@@ -52,9 +59,8 @@ class ShardFile:
                 self._engine.want(self._handle, [leaf for leaf in mine if not self._file.has(leaf)], 0.0)
                 self._wait(mine)
             else:
-                self._watch(missing[0], waited_since)
+                self._watch(missing[0], since)
         self._release([leaf for leaf in leaves if leaf in self._mine])
-        return self._file.view(start, end)
 
     def _wait(self, leaves: list[int]) -> None:
         try:
@@ -90,7 +96,9 @@ class ShardFile:
             self._closed = True
             self._engine.close_file(self._handle)
             self._release(list(self._mine))  # a worker forked meanwhile would keep the claims of a closed descriptor
-            self._lease.close()
+            self._file.close()
+            if self._lease is not None:
+                self._lease.close()
 
     def __del__(self) -> None:
         # readers of up to 256 shards are kept; one that is dropped gives its lease back at once

@@ -40,9 +40,10 @@ def stream(
     queue: deque[tuple[Place, int]] = deque()
     shards: Counter[int] = Counter()
     ahead = urgency = 0
+    limit = _MIN_AHEAD  # doubles with every sample: the first ones do not wait for all that is asked for behind them
     coming = next(upcoming, None)
     while coming is not None or queue:
-        while coming is not None and len(queue) < _MAX_AHEAD:
+        while coming is not None and len(queue) < limit:
             enough = ahead >= prefetch_bytes and len(queue) >= _MIN_AHEAD
             if queue and (enough or (coming.shard not in shards and len(shards) >= max_shards)):
                 break
@@ -52,6 +53,7 @@ def stream(
             shards[coming.shard] += 1
             queue.append((coming, asked))
             coming = next(upcoming, None)
+        limit = min(2 * limit, _MAX_AHEAD)
         place, asked = queue.popleft()
         sample = reader(place.shard).sample(place.at)
         ahead -= asked

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from ..storage.errors import ConfigError
-from ..storage.manifest import Shard
 from ..storage.shards.tokens import window_count
 from .order import OrderParameters
 from .readers.parquet import DecodedRows, ParquetReader
@@ -18,10 +17,12 @@ from .readers.reader import Reader
 from .readers.tar import TarReader
 from .readers.tokens import TokenWindows
 from .runtime import Runtime
+from .shard_table import ShardTable
 from .stream import Place
 
 _DECODED_BYTES = 256 << 20
 _MAX_OPEN = 256  # shards open at once
+_FIRST_LOCATED = 64
 _DESCRIPTORS = 6  # of an open shard: lease, data, marks, and what their maps hold
 
 
@@ -32,8 +33,8 @@ class View:
         self.runtime = runtime
         dataset = runtime.dataset
         head, part = dataset.head, dataset.partition(partition)
-        self._shards = [shard for shard in dataset.shards(partition) if shard.samples]
-        self.max_open = _max_open(self._shards, runtime.cache.max_bytes)
+        self._shards = ShardTable(dataset, part)
+        self.max_open = _max_open(self._shards.largest_bytes(), runtime.cache.max_bytes)
         run, self._first, self._windows = head.order.run, part.first_sample, None
         self.samples = part.samples
         if head.shard_format == "tokens":
@@ -46,8 +47,7 @@ class View:
         elif seq_len is not None:
             raise ConfigError(f"seq_len is for token datasets; this one is {head.shard_format}")
         self.parameters = OrderParameters(self.samples, run, head.order.block, head.order.lanes)
-        self._starts = np.array([shard.first_sample for shard in self._shards], dtype=np.int64)
-        self._format = head.shard_format
+        self._format, self._located = head.shard_format, False
         self._rows = DecodedRows(_DECODED_BYTES)
         self.reader = lru_cache(self.max_open)(self._open)
 
@@ -56,24 +56,26 @@ class View:
         if self._windows is not None:
             yield from (Place(index, 0, index) for index in indices.tolist())
             return
-        indices = indices + self._first
-        numbers = np.searchsorted(self._starts, indices, side="right") - 1
-        yield from map(Place, indices.tolist(), numbers.tolist(), (indices - self._starts[numbers]).tolist())
+        # the first samples wait for the manifest pages of few, not of all
+        at, size = 0, len(indices) if self._located else _FIRST_LOCATED
+        while at < len(indices):
+            part = indices[at : at + size] + self._first
+            numbers, offsets = self._shards.locate(part)
+            yield from map(Place, part.tolist(), numbers.tolist(), offsets.tolist())
+            at, size = at + size, 4 * size
+        self._located = True
 
     def _open(self, number: int) -> Reader:
         if self._windows is not None:
             return self._windows
-        shard = self._shards[number]
+        shard = self._shards.shard(number)
         if self._format == "tar":
             return TarReader(shard, self.runtime.open_shard(shard), self.runtime.index(shard))
         return ParquetReader(shard, self.runtime.open_shard(shard), self._rows)
 
 
-def _max_open(shards: Sequence[Shard], cache_bytes: int) -> int:
+def _max_open(largest: int, cache_bytes: int) -> int:
     """How many shards may be open: open ones cannot be evicted, and each takes descriptors."""
-    largest = max((shard.bytes for shard in shards), default=1)
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     by_descriptors = _MAX_OPEN if descriptors == resource.RLIM_INFINITY else descriptors // (2 * _DESCRIPTORS)
-    return max(
-        1, min(_MAX_OPEN, by_descriptors, cache_bytes // max(largest, 1) - 1)
-    )  # one more is opened before one goes
+    return max(1, min(_MAX_OPEN, by_descriptors, cache_bytes // largest - 1))  # one more is opened before one goes

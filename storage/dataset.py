@@ -8,7 +8,17 @@ from .cid import CID
 from .errors import ConfigError, FormatError
 from .fetch.tree import RemoteTree, TreeFile, layout_of
 from .limits import MAX_HEAD_BYTES, MAX_MANIFEST_PAGE_BYTES
-from .manifest import HEAD_PATH, Head, IndexFile, Partition, Shard, decode_head, decode_page, page_path
+from .manifest import (
+    HEAD_PATH,
+    Head,
+    IndexFile,
+    Partition,
+    Shard,
+    ShardPage,
+    decode_head,
+    decode_page,
+    page_path,
+)
 from .sources.source import FileRef
 
 
@@ -18,7 +28,7 @@ class Dataset:
     def __init__(self, tree: RemoteTree) -> None:
         self.tree = tree
         self._head: Head | None = None
-        self._pages: dict[int, list[Shard]] = {}
+        self._pages: dict[int, ShardPage] = {}
         self._page_files: dict[str, TreeFile] = {}
 
     @property
@@ -38,6 +48,7 @@ class Dataset:
                 hint="`holdfast get` fetches any folder; training needs one that `holdfast publish` made",
             )
         head = entries[HEAD_PATH]
+        self.tree.ask_ahead([entries["manifest"].cid])  # on its way while the head is read: one round trip for both
         self._head = decode_head(self.tree.read(TreeFile(HEAD_PATH, head.cid, head.tsize or 0), MAX_HEAD_BYTES))
         if len(self._head.pages) != -(-self._head.shards // 4096):
             raise FormatError(f"{HEAD_PATH}: {len(self._head.pages)} pages for {self._head.shards} shards")
@@ -54,7 +65,7 @@ class Dataset:
             raise RuntimeError("open() the dataset first")
         return self._head
 
-    def page(self, number: int) -> list[Shard]:
+    def page(self, number: int) -> ShardPage:
         """The shards of one manifest page."""
         if number not in self._pages:
             file = self._page_files.get(page_path(number))

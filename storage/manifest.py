@@ -18,6 +18,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .canonical import canonical_json
@@ -189,8 +191,26 @@ def check_page_names(names: Sequence[str], *, indexed: bool) -> None:
             raise _too_large(size, MAX_MANIFEST_PAGE_BYTES, page_path(at // PAGE_SHARDS), _SHORTER_NAMES)
 
 
-def decode_page(data: bytes, page: int, head: Head) -> list[Shard]:
-    """The shards of one page, checked against the head."""
+class ShardPage(Sequence[Shard]):
+    """The shards of one manifest page. Lines stay as they are, and are read one by one: a page in full takes a MB a
+    thousand shards, and a million shards are opened by many workers.
+
+    `starts`: int64[shards + 1], first sample of each, then the end of the last. `largest`: bytes of the largest.
+    """
+
+    def __init__(self, lines: Sequence[bytes], starts: npt.NDArray[np.int64], largest: int, where: str) -> None:
+        self.starts, self.largest = starts, largest
+        self._lines, self._where = lines, where
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, number: int) -> Shard:  # type: ignore[override]
+        return _read_line(Shard, self._lines[number], self._where)
+
+
+def decode_page(data: bytes, page: int, head: Head) -> ShardPage:
+    """The shards of one page, each line checked now, and all against the head. Raises `FormatError`."""
     where = page_path(page)
     if len(data) > MAX_MANIFEST_PAGE_BYTES:
         raise FormatError(f"{where} has {len(data)} bytes, more than {MAX_MANIFEST_PAGE_BYTES}")
@@ -198,16 +218,21 @@ def decode_page(data: bytes, page: int, head: Head) -> list[Shard]:
     expected = min(PAGE_SHARDS, head.shards - page * PAGE_SHARDS)
     if len(lines) != expected:
         raise FormatError(f"{where} has {len(lines)} shards, expected {expected}")
-    shards = [_validate(Shard, _json(line, MAX_HEAD_BYTES, where), where) for line in lines]
     at = head.pages[page]
-    for shard in shards:
+    starts = np.zeros(len(lines) + 1, dtype=np.int64)
+    largest = 0
+    for number, line in enumerate(lines):
+        shard = _read_line(Shard, line, where)
         if shard.first_sample != at:
             raise FormatError(f"{where}: {shard.path} starts at sample {shard.first_sample}, expected {at}")
+        starts[number] = at
         at += shard.samples
+        largest = max(largest, shard.bytes)
     end = head.pages[page + 1] if page + 1 < len(head.pages) else head.samples
     if at != end:
         raise FormatError(f"{where} ends at sample {at}, expected {end}")
-    return shards
+    starts[-1] = at
+    return ShardPage(lines, starts, largest, where)
 
 
 def partitions_of(shards: Iterable[Shard]) -> tuple[Partition, ...]:
@@ -240,6 +265,16 @@ def _json(data: bytes, limit: int, where: str) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where} is not JSON: {error}") from error
+
+
+def _read_line(model: type[_M], line: bytes, where: str) -> _M:
+    """One line of JSON, at the speed of pydantic's own parser; what it refuses is looked at again, for its words."""
+    if len(line) <= MAX_HEAD_BYTES:
+        try:
+            return model.model_validate_json(line)
+        except (ValueError, RecursionError):
+            pass
+    return _validate(model, _json(line, MAX_HEAD_BYTES, where), where)
 
 
 def _validate(model: type[_M], document: Any, where: str) -> _M:

@@ -206,6 +206,21 @@ class DiskStore:
             file.close()
         return None
 
+    def open_block(self, cid: CID) -> tuple[OpenFile, int, int] | None:
+        """A file that surely holds this leaf still, with offset and length; close the file after use.
+
+        None when there is none: `get` reads and hashes, wherever the block is.
+        """
+        for row, offset, length in self._locations(cid):
+            try:
+                file = OpenFile(row)
+            except OSError:
+                continue
+            if file.trusted():
+                return file, offset, length
+            file.close()
+        return None
+
     def adopt(self, file: HashedFile, layout: FileLayout, nodes: Sequence[Block], *, owned: bool) -> None:
         """Refer to one hashed file; see `adopt_all`."""
         self.adopt_all([(file, layout, nodes)], owned=owned)

@@ -48,6 +48,20 @@ class _Node:
     parts: tuple[_Run | _Child, ...]
 
 
+def inner_nodes(cid: CID, data: bytes) -> list[CID]:
+    """The children of a file's node that must be nodes themselves: a leaf is no larger than a block.
+
+    Raises `FormatError` for a node that is malformed; of what is no node of a file, none.
+    """
+    if cid.codec != DAG_PB:
+        return []
+    node = dagpb.decode(data)
+    if node.data is None:
+        return []
+    sizes = unixfs.decode(node.data).blocksizes
+    return [link.cid for link, size in zip(node.links, sizes, strict=False) if size > MAX_BLOCK_BYTES]
+
+
 def raw_layout(cid: CID, size: int) -> FileLayout:
     """The layout of a file that is one raw leaf, when its length is known otherwise.
 

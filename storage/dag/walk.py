@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .content import ContentWalk, Part, content, link_target
 from .directories import DirEntry, Kind, PathNotFoundError, Resolved, list_directory, resolve
-from .files import MAX_LEAVES, NoLayoutError, file_layout, raw_layout
+from .files import MAX_LEAVES, NoLayoutError, file_layout, inner_nodes, raw_layout
 from .order import Scope, dag_order
 from .steps import Steps, arun, children, run
 
@@ -24,6 +24,7 @@ __all__ = [
     "content",
     "dag_order",
     "file_layout",
+    "inner_nodes",
     "link_target",
     "list_directory",
     "raw_layout",

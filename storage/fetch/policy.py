@@ -12,7 +12,8 @@ class FetchPolicy:
     """Limits and aims of one engine. The named extremes are for tests and experiments."""
 
     threads: int = 8  # requests in flight over all sources
-    run_bytes: int = 4 * MIB  # longest run: longer ones gain nothing (facts: what reaches the ceiling)
+    run_bytes: int = 4 * MIB  # longest run: longer ones gain nothing (facts: what reaches the ceiling),
+    max_run_bytes: int = 16 * MIB  # but where an answer takes long to begin: then a run is to last four times as long
     run_aim_s: float = 0.5  # a run should take about so long: a slow source gets shorter ones
     max_window: int = 4  # requests in flight to one source
     progress_deadline_s: float = 30.0  # without any source making progress on a leaf

@@ -69,7 +69,8 @@ class Score:
         if self.demoted:
             return 1
         rate = min(self.rate, self.max_rate * 0.5) if self.max_rate else self.rate
-        return int(min(policy.run_bytes, max(rate * policy.run_aim_s, 1)))
+        longest = max(policy.run_bytes, min(policy.max_run_bytes, int(4 * self.latency_s * rate)))
+        return int(min(longest, max(rate * policy.run_aim_s, 1)))
 
     def start(self, run_bytes: int, now: float) -> None:
         """A request goes out."""

@@ -18,6 +18,10 @@ from ..sources.source import FileRef
 from .content import ContentReader, Kept
 from .engine import FetchEngine
 
+_AHEAD_OF_FILE = 64  # inner nodes of one file: 64 of them are 64 GiB
+_MAX_DEPTH = 64
+# Thirty directories, each with the next one in it twice, are a tree of a billion: more visits than this are a bomb.
+_VISITS, _VISITS_PER_ENTRY = 5_000, 100
 _AHEAD = 16  # nodes of the next entries: in trees of others, a small file is one
 
 
@@ -64,10 +68,12 @@ class RemoteTree:
             if cid.codec == DAG_PB and cid not in self._asked and not self.nodes.has(cid):
                 self._asked[cid] = self.engine.want_block(cid, self.root)
 
-    def forget(self) -> None:
-        """Drop what `ask_ahead` asked for and nobody wanted."""
-        while self._asked:
-            self.engine.close_file(self._asked.popitem()[1])
+    def forget(self, cids: Iterable[CID] | None = None) -> None:
+        """Drop what `ask_ahead` asked for and nobody wanted: of these, or all."""
+        for cid in list(self._asked if cids is None else cids):
+            handle = self._asked.pop(cid, None)
+            if handle is not None:
+                self.engine.close_file(handle)
 
     def directory(self, cid: CID) -> list[walk.DirEntry]:
         """The entries of a directory, sorted."""
@@ -90,6 +96,7 @@ class RemoteTree:
     def _files(self, start: tuple[str, CID, int], on_link: Callable[[str, str], None] | None) -> Iterator[TreeFile]:
         stack = [start]
         seen: set[CID] = set()
+        visits = known = 0  # directories entered, and entries of different ones
         while stack:
             path, at, tsize = stack.pop()
             if at.codec == RAW:
@@ -100,10 +107,14 @@ class RemoteTree:
             self.ask_ahead(cid for _, cid, _ in islice(reversed(stack), _AHEAD))
             resolved = walk.run(walk.resolve(at, []), self.node)
             if resolved.kind == "directory":
-                if path.count("/") > 64 or (at in seen and len(seen) > 100_000):
-                    raise FormatError(f"{path[:80]}…: directories are nested too deep")
-                seen.add(at)
+                visits += 1
+                if path.count("/") > _MAX_DEPTH or visits > _VISITS + _VISITS_PER_ENTRY * known:
+                    raise FormatError(
+                        f"{path[:80]}…: directories are nested too deep, or the same ones are there over and over"
+                    )
                 entries = self.directory(at)
+                known += 0 if at in seen else len(entries)
+                seen.add(at)
                 names = [_child(path, entry.name) for entry in entries]
                 stack.extend(
                     (name, entry.cid, entry.tsize or 0)
@@ -131,7 +142,12 @@ class RemoteTree:
             size = len(self.node(file.cid)) if file.cid == self.root else file.tsize
             layout = walk.raw_layout(file.cid, size)
         else:
-            layout = walk.run(walk.file_layout(file.cid), self.node)
+            inner = walk.inner_nodes(file.cid, self.node(file.cid))[:_AHEAD_OF_FILE]
+            self.ask_ahead(inner)
+            try:
+                layout = walk.run(walk.file_layout(file.cid), self.node)
+            finally:
+                self.forget(inner)
         return FileRef(self.root, self.path_of(file), layout)
 
     def path_of(self, file: TreeFile) -> str:

@@ -39,7 +39,7 @@ async def answer_file(
         headers |= part.headers() | {"Content-Type": _media_type(wanted)} | _disposition(wanted, cid)
         response = web.StreamResponse(status=part.status, headers=headers)
         if file is not None:
-            await _by_sendfile(request, response, file, part, serving)
+            await send_from_file(request, response, file, part.start, part.end, serving)
         else:
             await _by_pieces(request, response, _pieces(serving.store, cid, layout, part), serving)
         return response
@@ -48,14 +48,15 @@ async def answer_file(
             file.close()
 
 
-async def _by_sendfile(
-    request: web.Request, response: web.StreamResponse, file: OpenFile, part: ByteRange, serving: Serving
+async def send_from_file(
+    request: web.Request, response: web.StreamResponse, file: OpenFile, start: int, end: int, serving: Serving
 ) -> None:
+    """Bytes [start, end) of a trusted file by sendfile; the connection is cut when it changes meanwhile."""
     if request.method == "HEAD":
         await response.prepare(request)
         return
     try:
-        await serving.sender.send_file(request, response, file, part.start, part.end)
+        await serving.sender.send_file(request, response, file, start, end)
     except FileChangedError as error:
         serving.refusals.name(error)
         cut(request, error.message)

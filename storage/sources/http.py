@@ -33,6 +33,7 @@ from ..errors import (
 from ..limits import TransferLimits
 from .dial import Dial, TlsConnection
 from .netguard import NetGuard
+from .retry_after import retry_after_s
 from .transfer import Transfer
 
 _MAX_REDIRECT_ORIGINS = 16
@@ -386,6 +387,5 @@ def _status_error(response: http.client.HTTPResponse) -> PeerError:
         return WithheldError(f"{status} {response.reason}"[:60])
     error = UnreachableError(f"{status} {response.reason}"[:60])
     error.status = status
-    with suppress(ValueError):
-        error.retry_after_s = min(float(response.headers.get("Retry-After", "")), 60.0)
+    error.retry_after_s = retry_after_s(response.headers.get("Retry-After"))
     return error

@@ -1,8 +1,13 @@
-"""`Probed`: a URL of which nobody said what it is; found out by asking, at the first use."""
+"""`Probed`: a URL of which nobody said what it is; found out by asking, at the first use.
+
+It is asked for the root of the dataset as a gateway and as a mirror at once: one round trip, and the root is there.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from ..cid import CID
 from ..errors import MissingError, PeerError, UnreachableError, WrongBytesError
@@ -14,6 +19,7 @@ from .source import FileRef, OnLeaf, Place, Source
 from .transfer import Transfer
 
 _PROBE_CID = "bafkqaaa"  # the identity CID of nothing: every trustless gateway answers 200 and an empty body
+_POLL_S = 0.05
 
 
 class Probed:
@@ -23,10 +29,11 @@ class Probed:
         self.name, self.url, self.max_rate = name, endpoint.url, max_rate
         self._endpoint = endpoint
         self._found: Source | None = None
+        self._root: tuple[CID, bytes] | None = None  # came with the answer; given out once
         self._lock = threading.Lock()
 
     def _source(self, root: CID, transfer: Transfer) -> Source:
-        while not self._lock.acquire(timeout=0.05):  # another thread asks
+        while not self._lock.acquire(timeout=_POLL_S):  # another thread asks
             transfer.check()
         try:
             if self._found is None:
@@ -37,20 +44,35 @@ class Probed:
 
     def _ask(self, root: CID, transfer: Transfer) -> Source:
         http = HttpClient(self._endpoint)
+        paths = (f"/ipfs/{root}?format=raw", f"/{BLOCKS_FOLDER}/{root.v1()}")
         try:
-            if self._is_gateway(http, transfer):
-                return Gateway(self.name, self._endpoint, max_rate=self.max_rate)
-            with http.get(f"/{BLOCKS_FOLDER}/{root.v1()}", transfer) as answer:
-                data = answer.read(MAX_BLOCK_BYTES)
-            if not root.matches(data):
-                error = WrongBytesError(f"{BLOCKS_FOLDER}/{root.short()} has other bytes")
-                error.data = data
-                raise error
-            return Mirror(self.name, self._endpoint, max_rate=self.max_rate)
-        except MissingError as error:
-            raise MissingError("neither a gateway nor a mirror of this dataset") from error
+            as_gateway, as_mirror = _both([_reading(http, path) for path in paths], transfer)
+            for kind, answer in ((Gateway, as_gateway), (Mirror, as_mirror)):
+                if isinstance(answer, bytes) and root.matches(answer):
+                    self._root = root, answer
+                    return kind(self.name, self._endpoint, max_rate=self.max_rate)
+            return self._without_root(http, transfer, root, as_gateway, as_mirror)
         finally:
             http.close()
+
+    def _without_root(
+        self,
+        http: HttpClient,
+        transfer: Transfer,
+        root: CID,
+        as_gateway: bytes | PeerError,
+        as_mirror: bytes | PeerError,
+    ) -> Source:
+        """Neither gave the root: a gateway may lack it, or lie about it; anything else is of no use."""
+        if self._is_gateway(http, transfer):
+            return Gateway(self.name, self._endpoint, max_rate=self.max_rate)
+        if isinstance(as_mirror, bytes):
+            error = WrongBytesError(f"{BLOCKS_FOLDER}/{root.short()} has other bytes")
+            error.data = as_mirror
+            raise error
+        if isinstance(as_mirror, MissingError):
+            raise MissingError("neither a gateway nor a mirror of this dataset") from as_mirror
+        raise as_mirror
 
     def _is_gateway(self, http: HttpClient, transfer: Transfer) -> bool:
         try:
@@ -58,7 +80,7 @@ class Probed:
                 return answer.read(1) == b""
         except UnreachableError as error:
             # A failing server (5xx, or no HTTP at all) may be either: ask again later. 400 is a static host's no.
-            if 400 <= error.status < 500:
+            if 400 <= error.status < 500 and error.status != 429:
                 return False
             raise
         except PeerError:
@@ -66,7 +88,13 @@ class Probed:
 
     def fetch_block(self, cid: CID, root: CID, transfer: Transfer, place: Place | None = None) -> bytes:
         """See `Source.fetch_block`."""
-        return self._source(root, transfer).fetch_block(cid, root, transfer, place)
+        source = self._source(root, transfer)
+        with self._lock:
+            given, self._root = self._root, None
+        if given is not None and given[0] == cid:
+            transfer.received += len(given[1])
+            return given[1]
+        return source.fetch_block(cid, root, transfer, place)
 
     def fetch_leaves(self, file: FileRef, first: int, last: int, transfer: Transfer, on_leaf: OnLeaf) -> None:
         """See `Source.fetch_leaves`."""
@@ -77,3 +105,32 @@ class Probed:
         found = self._found  # without the lock: a thread that still asks must not hold this one up
         if found is not None:
             found.close()
+
+
+def _reading(http: HttpClient, path: str) -> Callable[[Transfer], bytes]:
+    def read(transfer: Transfer) -> bytes:
+        with http.get(path, transfer) as answer:
+            return answer.read(MAX_BLOCK_BYTES)
+
+    return read
+
+
+def _both(questions: list[Callable[[Transfer], bytes]], transfer: Transfer) -> list[bytes | PeerError]:
+    """Ask all at once; the answer or the failure of each. Cancelling `transfer` ends them all."""
+    parts = [Transfer() for _ in questions]
+    with ThreadPoolExecutor(len(questions), thread_name_prefix="holdfast-probe") as pool:
+        futures: list[Future[bytes]] = [pool.submit(ask, part) for ask, part in zip(questions, parts, strict=True)]
+        while wait(futures, _POLL_S).not_done:
+            try:
+                transfer.check()
+            except PeerError as reason:
+                for part in parts:
+                    part.cancel(reason)
+                raise
+    found: list[bytes | PeerError] = []
+    for future in futures:
+        try:
+            found.append(future.result())
+        except PeerError as error:
+            found.append(error)
+    return found

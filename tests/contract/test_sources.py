@@ -225,7 +225,7 @@ def test_one_connection_carries_many_requests(world: Any, root: CID, kind: str) 
     source.fetch_block(root, root, Transfer())
     source.close()
     assert len(server.requests) - before >= 11
-    assert len(server.connections) <= 1 + kind.startswith("probed"), "one to ask what it is, one for all the rest"
+    assert len(server.connections) <= 1 + 2 * kind.startswith("probed"), "two to ask what it is, one for all the rest"
 
 
 def test_a_gateway_that_refuses_files_is_asked_for_one_only_once(world: Any, root: CID) -> None:

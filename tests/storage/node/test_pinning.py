@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from holdfast.storage.node.server import NodeOptions
 from holdfast.storage.sources.http import Endpoint
 from holdfast.storage.sources.mirror import Mirror
 from holdfast.storage.sources.netguard import NetGuard
+from support import full_disk
 from support.mirror_server import MirrorServer, Reply
 from support.running_node import RunningNode, ask, publish_folder, settled
 from support.trees import LEAF, mirror_folder
@@ -489,12 +489,7 @@ with MirrorServer(place) as mirror, RunningNode(disk / "repo", guard=NetGuard.pa
 @pytest.fixture
 def small_disk(tmp_path: Path) -> list[str]:
     """What to put before a command, so that `tmp_path/disk` is a file system of 1 MiB there."""
-    (tmp_path / "disk").mkdir()
-    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
-               f'mount -t tmpfs -o size={1 << 20} holdfast "{tmp_path}/disk" && exec "$@"', "sh"]  # fmt: skip
-    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
-        pytest.skip("this machine lets nobody mount a tmpfs in a namespace of their own")
-    return command
+    return full_disk.small_disk(tmp_path / "disk", 1 << 20)
 
 
 @pytest.mark.parametrize("ballast", [0, 1])
