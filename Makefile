@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.holdfast-setup
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup check format lint types test bench demo clean
+.PHONY: setup check format lint types test bench crash soak fuzz mutants demo clean
 
 setup: $(STAMP)
 
@@ -36,8 +36,29 @@ types: setup
 	ln -s $(CURDIR)/holdfast/* $(CURDIR)/configs $(CURDIR)/storage $(CURDIR)/pipeline $(CURDIR)/loaders build/types/holdfast/
 	cd build/types && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p holdfast
 
+# Coverage-guided, on every parser of foreign bytes; as long as told: make fuzz FUZZ_SECONDS=3600 FUZZ_TARGETS="car dag_pb"
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[fuzz]'
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+# Do the tests notice when a check is taken out of the code?
+mutants: setup
+	$(BIN)/python tests/attack/mutants.py
+
+# Rates beside their floors, then the promised figures beside their goals (nginx, from Debian's nginx-light, if it is there)
 bench: setup
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.goals
+
+# CRASH_KILLS=1000 CRASH_SEED=7 make crash: kill -9 at random moments of everything that writes
+CRASH_KILLS ?= 1000
+crash: setup
+	cd tests && ../$(BIN)/python -m crash --kills $(CRASH_KILLS) $(if $(CRASH_SEED),--seed $(CRASH_SEED))
+
+# SOAK_MINUTES=600 make soak: hosts die, lie and freeze under a training loop; build/soak/ has the plot
+soak: setup
+	cd tests && ../$(BIN)/python -m soak
 
 clean:
 	rm -rf build holdfast-demo .pytest_cache .mypy_cache .ruff_cache

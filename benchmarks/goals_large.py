@@ -26,17 +26,20 @@ from .servers import faults, peer_process
 
 Say = Callable[[str], None]
 _DELAY_S = 0.1
-_LEAF = 16 << 10
+_LEAF, _SHARD_LEAVES = 16 << 10, 4096
 _CLIENTS, _REQUESTS = 500, 4
 
 
 def first_leaf(work: Path, leaves: int, rounds: int, say: Say) -> list[Goal]:
-    """`leaves` leaves of 16 KiB in 16 shards of zeros (sparse files): round trips until the first sample is there."""
+    """`leaves` leaves of 16 KiB in shards of 64 MiB of zeros (sparse files): round trips until the first sample is there.
+
+    A shard of 4,096 leaves has five nodes; of 64 (leaves of 1 MiB), one.
+    """
     source = work / "zeros"
     source.mkdir()
-    for number in range(16):
-        with (source / f"{number:02d}.bin").open("wb") as file:
-            file.truncate(leaves // 16 * _LEAF)
+    for number in range(leaves // _SHARD_LEAVES):
+        with (source / f"{number:04d}.bin").open("wb") as file:
+            file.truncate(_SHARD_LEAVES * _LEAF)
     repo, mirror = work / "repo", work / "mirror"
     uri = publish(source, name="z", repo=repo, format="tokens", dtype="uint16", leaf_size=_LEAF).uri
     _mirror_by_links(uri, repo, source, mirror)

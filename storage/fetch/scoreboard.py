@@ -28,7 +28,7 @@ class Score:
 
     name: str
     max_rate: int | None = None
-    window: int = 2
+    window: int = 4  # requests at once to begin with: four nodes of one file are one round trip
     in_flight: int = 0
     in_flight_bytes: int = 0
     latency_s: float = _FIRST_LATENCY_S
