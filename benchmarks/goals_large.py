@@ -31,7 +31,7 @@ _CLIENTS, _REQUESTS = 500, 4
 
 
 def first_leaf(work: Path, leaves: int, rounds: int, say: Say) -> list[Goal]:
-    """`leaves` leaves of 16 KiB in shards of 64 MiB of zeros (sparse files): round trips until the first sample is there.
+    """`leaves` leaves of 16 KiB in shards of 64 MiB of zeros (sparse files): round trips to the first sample.
 
     A shard of 4,096 leaves has five nodes; of 64 (leaves of 1 MiB), one.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,11 @@ from pydantic import ValidationError
 from .errors import ConfigError
 
 MAX_DOCUMENT_BYTES = 4 << 20
+_MAX_KEY_PARTS = 64
+# tomllib keeps every beginning of a dotted key: 64 KiB of `a.a.a…` took 4 GiB
+_LONG_KEY = re.compile(
+    r"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+)""" + f"{{{_MAX_KEY_PARTS}}}", re.ASCII
+)
 
 _EXPECTED = {
     "string_type": "a text in quotes",
@@ -42,9 +48,13 @@ def read_document(path: Path) -> str:
 
 def parse_document(text: str, origin: str) -> dict[str, Any]:
     """The tables of TOML text. Raises `ConfigError` with the line of a syntax error."""
+    if _LONG_KEY.search(text):
+        raise ConfigError(f"{origin}: a key has more than {_MAX_KEY_PARTS} parts with dots between them")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise ConfigError(f"{origin}: lists or tables lie too deep within each other") from error
+    except ValueError as error:  # a syntax error, or a number of thousands of digits
         raise ConfigError(f"{origin}: not valid TOML: {error}") from error
 
 

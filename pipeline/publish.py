@@ -91,6 +91,7 @@ def publish(
         keeper.flush()
         for node in nodes:
             store.put(node.cid, node.data)
+        store.nodes.sync()
         unchanged = point_name(store.catalog, options.name, root.cid, time.time_ns())
     return PublishResult(
         root.cid, options.name, draft.samples, len(draft.shards), sum(shard.bytes for shard in draft.shards),

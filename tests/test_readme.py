@@ -67,7 +67,7 @@ def test_what_the_readme_says_works(tmp_path: Path) -> None:
     )  # fmt: skip
     output = tmp_path / "output.txt"
     try:
-        said, _ = process.communicate(timeout=90)
+        said, _ = process.communicate(timeout=110)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .faults.behaviour import Behaviour
+from .faults.server import FaultServer
 from .meter import Meter
 from .peers import PeerProcess
-from .proxy import LyingProxy
+
+LIE = Behaviour("WRONG_BYTES", "one-bit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class Event:
     act: Callable[[], None]
 
 
-def events(steps: int, alice: PeerProcess, bob: LyingProxy, carol: PeerProcess) -> list[Event]:
+def events(steps: int, alice: PeerProcess, bob: FaultServer, carol: PeerProcess) -> list[Event]:
     """At a quarter alice is killed, at half bob lies, at three quarters alice is back and carol is killed."""
 
     def swap() -> None:
@@ -28,7 +31,7 @@ def events(steps: int, alice: PeerProcess, bob: LyingProxy, carol: PeerProcess) 
 
     return [
         Event(steps // 4, f"{alice.name} is killed", alice.kill),
-        Event(steps // 2, "bob sends wrong bytes", bob.lie),
+        Event(steps // 2, "bob sends wrong bytes", lambda: bob.play(LIE)),
         Event(3 * steps // 4, f"{alice.name} is back, {carol.name} is killed", swap),
     ]
 

@@ -20,10 +20,10 @@ from ..storage.pins.pinning_service import PinningService
 from ..storage.pins.wait import Requested, wait
 from .corpus import corpus
 from .disturbance import Disturber, Event, events
+from .faults.server import FaultServer
 from .meter import Meter
 from .peers import PeerProcess
 from .plot import plot
-from .proxy import LyingProxy
 from .report import Outcome, judge, write_report
 from .screen import Screen, bar
 from .trainer import BATCH, train
@@ -50,15 +50,14 @@ def run_demo(path: Path | None, output: Path, steps: int) -> int:
     with ExitStack() as cleanup:
         cleanup.callback(shutil.rmtree, work, ignore_errors=True)
         published, peers, gone = _keep(path, work, screen, cleanup)
-        proxy = LyingProxy(peers["bob"].url)
-        bob_url = proxy.start()
-        cleanup.callback(proxy.stop)
-        roster = _roster(work, peers, bob_url, published.bytes // RUN_S // len(peers))
+        # a correct peer cannot be made to send wrong bytes, it hashes them: so the lie happens on the way
+        bob = cleanup.enter_context(FaultServer.before(peers["bob"].url))
+        roster = _roster(work, peers, bob.url, published.bytes // RUN_S // len(peers))
         # within one epoch: the next would find everything in the cache
         steps = min(steps, published.samples * 9 // 10 // BATCH)
         calm = _train(published, roster, work / "cache-calm", steps, "undisturbed", [], screen)
         bytes_at_kill: list[int] = []
-        planned = events(steps, peers["alice"], proxy, peers["carol"])
+        planned = events(steps, peers["alice"], bob, peers["carol"])
         rough = _train(published, roster, work / "cache-rough", steps, "disturbed", planned, screen, bytes_at_kill)
     outcomes = {"undisturbed": calm, "disturbed": rough}
     claims = judge(calm, rough, steps, "bob", ("alice", bytes_at_kill[0]), gone)

@@ -33,6 +33,15 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True, beside: Path 
         raise disk_error(error, path) from error
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -164,6 +164,7 @@ def _take(store: DiskStore, spool: _Spool, roots: tuple[CID, ...]) -> None:
         return
     spool.path.replace(target)
     sync_folder(store.files_folder)
+    store.nodes.sync()
     store.adopt_car(target, roots[0], spool.sections)
 
 

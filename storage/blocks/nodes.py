@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import base64
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from ..cid import CID, RAW
 from ..errors import BlockMissingError
-from .atomic import write_atomic
+from .atomic import sync_file, sync_folder, write_atomic
 from .block import Block, inline
 from .sweep_lock import SweepLock
 from .verified_file import disk_error
+
+_MANY = 512  # files: above, syncing each takes longer than syncing everything
 
 
 class NodeStore:
@@ -25,6 +28,8 @@ class NodeStore:
     def __init__(self, folder: Path, sweep: SweepLock | None = None) -> None:
         self.folder = folder
         self._sweep = sweep
+        self._unsynced: set[Path] = set()
+        self._lock = threading.Lock()
 
     def _path(self, cid: CID) -> Path:
         name = base64.b32encode(cid.multihash).decode().lower().rstrip("=")
@@ -48,7 +53,7 @@ class NodeStore:
         return self._path(cid).exists() or inline(cid) is not None
 
     def put(self, cid: CID, data: bytes) -> Block:
-        """See `BlockStore.put`. Not synced one by one: the name commits to the content, `get` hashes."""
+        """See `BlockStore.put`. Not synced one by one, see `sync`: the name commits to the content, `get` hashes."""
         block = Block.verify(cid, data)
         if inline(cid):
             return block
@@ -58,7 +63,31 @@ class NodeStore:
                 os.utime(path)
             else:  # absent, or rotten: a name outlives its unsynced content in a power cut
                 write_atomic(path, data, durable=False)
+        with self._lock:
+            self._unsynced.add(path)  # also one that was here: who wrote it may have been killed before it synced
         return block
+
+    def sync(self) -> None:
+        """Make every block that was put through this object durable: before a root is acknowledged, once for all.
+
+        A few files are synced one by one; for many, the file system as a whole is. Raises `StoreError`.
+        """
+        with self._lock:
+            paths, self._unsynced = self._unsynced, set()
+        try:
+            if len(paths) > _MANY:
+                os.sync()
+                return
+            for path in paths:
+                with suppress(FileNotFoundError):  # a gc took it: nobody relies on it
+                    sync_file(path)
+            for folder in {path.parent for path in paths} | ({self.folder} if paths else set()):
+                with suppress(FileNotFoundError):
+                    sync_folder(folder)
+        except OSError as error:
+            with self._lock:
+                self._unsynced |= paths
+            raise disk_error(error, self.folder) from error
 
     def keep(self, cid: CID) -> bool:
         """Whether it is here; if so, it is stamped as relied on (see `lease`)."""

@@ -21,7 +21,7 @@ from .engine import FetchEngine
 _AHEAD_OF_FILE = 64  # inner nodes of one file: 64 of them are 64 GiB
 _MAX_DEPTH = 64
 # Thirty directories, each with the next one in it twice, are a tree of a billion: more visits than this are a bomb.
-_VISITS, _VISITS_PER_ENTRY = 5_000, 100
+_VISITS, _VISITS_PER_ENTRY = 1_000, 100
 _AHEAD = 16  # nodes of the next entries: in trees of others, a small file is one
 
 

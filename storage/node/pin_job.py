@@ -68,6 +68,7 @@ class PinJob:
                 target.close()
                 try:
                     walk.run(walk.dag_order(self.root), self._held)
+                    self._store.nodes.sync()
                     break
                 except UnavailableError:
                     if attempt == _ROUNDS - 1:

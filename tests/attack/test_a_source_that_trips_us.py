@@ -12,7 +12,7 @@ from holdfast.storage.cid import CID
 from holdfast.storage.errors import FormatError, MissingError, StoreError, UnavailableError
 from holdfast.storage.fetch.engine import FetchEngine
 from holdfast.storage.fetch.policy import FetchPolicy
-from holdfast.storage.sources.source import FileRef, OnLeaf
+from holdfast.storage.sources.source import FileRef, OnLeaf, Place
 from holdfast.storage.sources.transfer import Transfer
 from support.trees import LEAF, file_dag
 
@@ -30,7 +30,7 @@ class Memory:
         self.name = self.url = name
         self.failure, self.asked = failure, 0
 
-    def fetch_block(self, cid: CID, root: CID, transfer: Transfer) -> bytes:
+    def fetch_block(self, cid: CID, root: CID, transfer: Transfer, place: Place | None = None) -> bytes:
         raise self.failure or MissingError("only leaves")
 
     def fetch_leaves(self, file: FileRef, first: int, last: int, transfer: Transfer, on_leaf: OnLeaf) -> None:

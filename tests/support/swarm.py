@@ -28,6 +28,7 @@ class Peer:
     missing: Callable[[int], bool] = lambda _object: False
     silent: Callable[[float], bool] = lambda _now: False
     max_rate: int | None = None
+    busy: Callable[[float], float] = lambda _now: 0.0  # answers 429 with this Retry-After, unless it is 0
 
 
 @dataclass
@@ -78,6 +79,10 @@ class Swarm:
         flight = self._flights[start.flight] = _Flight(start, now, [])
         if peer.dead(now):
             flight.error = (now + 0.001, UnreachableError("refused"))
+        elif retry_after_s := peer.busy(now):
+            refusal = UnreachableError("429")
+            refusal.retry_after_s = retry_after_s
+            flight.error = (now + peer.latency_s, refusal)
         elif peer.missing(start.object):
             flight.error = (now + peer.latency_s, MissingError("404"))
         elif not peer.silent(now):

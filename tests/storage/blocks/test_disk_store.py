@@ -260,3 +260,24 @@ def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "c.db") as plain:
         assert plain.execute("SELECT count(*) FROM names").fetchone() == (0,)
     plain.close()
+
+
+def test_nodes_are_durable_when_they_are_synced_and_only_once(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())), fsync(fd))[1]
+    )
+    block = store.put(CID.of(RAW, b"a node"), b"a node")
+    assert synced == [], "not one by one"
+    store.nodes.sync()
+    (path,) = store.nodes.folder.glob("??/*")
+    assert sorted(synced) == sorted([str(path), str(path.parent), str(path.parent.parent)])
+    synced.clear()
+    store.nodes.sync()
+    assert synced == []
+    store.put(block.cid, block.data)
+    store.nodes.sync()
+    assert str(path) in synced, "who wrote it first may have been killed"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.storage.fetch.policy import FetchPolicy
@@ -176,6 +176,7 @@ def test_max_rate_is_kept() -> None:
     assert swarm.now >= 9.0
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.floats(0.2e6, 50e6), st.floats(0.001, 0.5), st.integers(0, 40), st.floats(0, 20)),

@@ -1,0 +1,170 @@
+"""`make mutants`: take one check out of a copy of the code at a time; the tests that are there for it must fail.
+
+A mutant is (file, what is there, what is put in its place, the tests that must notice). What is not found in the file
+any more is an error: then this list has to follow the code. Options: words that a mutant's name must contain.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("configs", "storage", "pipeline", "loaders", "holdfast", "tests")
+TIMEOUT_S = 240
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: str
+
+
+MUTANTS = [
+    Mutant(
+        "leaves are not hashed (on disk)", "storage/blocks/verified_file.py",
+        "if len(data) != end - start or hashlib.sha256(data).digest() != self.layout.leaf_digest(leaf):",
+        "if len(data) != end - start:", "tests/attack/test_t1_wrong_bytes.py",
+    ),
+    Mutant(
+        "leaves are not hashed (in memory)", "storage/blocks/memory_file.py",
+        "if len(data) != end - start or hashlib.sha256(data).digest() != self.layout.leaf_digest(leaf):",
+        "if len(data) != end - start:", "tests/attack/test_t1_wrong_bytes.py -k small",
+    ),
+    Mutant(
+        "nodes are not hashed", "storage/fetch/engine.py", "if not job.cid.matches(data):", "if False:",
+        "tests/attack/test_t1_wrong_bytes.py -k node",
+    ),
+    Mutant(
+        "a warm cache is believed", "storage/blocks/verified_file.py",
+        "good = hashlib.sha256(data).digest() == self.layout.leaf_digest(leaf)", "good = True",
+        "tests/attack/test_t16_rotten_cache.py",
+    ),
+    Mutant(
+        "a cut body is whole", "storage/sources/http.py",
+        'raise TruncatedError(f"the answer ended {len(view) - filled} bytes early")', "return",
+        "tests/attack/test_t2_truncated.py tests/storage/sources/test_http.py",
+    ),
+    Mutant(
+        "no limit on a body", "storage/sources/http.py", "            if len(out) > limit:", "            if False:",
+        "tests/attack/test_t3_oversized.py -k endless",
+    ),
+    Mutant(
+        "no minimum rate", "storage/fetch/planner.py", "if rate < limits.min_rate_bytes_s:", "if False:",
+        "tests/storage/fetch/test_planner.py tests/attack/test_t4_slow.py",
+    ),
+    Mutant(
+        "no deadline for a leaf", "storage/fetch/planner.py", "if now - alive > deadline or hard:", "if False:",
+        "tests/attack/test_t4_slow.py -k alone",
+    ),
+    Mutant(
+        "no end for a question about a lie", "storage/fetch/lies.py", "    timer.start()\n", "",
+        "tests/attack/test_t4_slow.py -k lies_about",
+    ),
+    Mutant(
+        "no limit on the parts of a file", "storage/dag/files.py", "if self.count > self.max_leaves:", "if False:",
+        "tests/storage/dag/test_files.py",
+    ),
+    Mutant(
+        "directories over and over", "storage/fetch/tree.py", "visits > _VISITS + _VISITS_PER_ENTRY * known", "False",
+        "tests/attack/test_t5_malformed.py -k directories",
+    ),
+    Mutant(
+        "names are not checked", "storage/fetch/tree.py", "        return check_path(child)", "        return child",
+        "tests/attack/test_t7_hostile_names.py",
+    ),
+    Mutant(
+        "redirects are not guarded", "storage/sources/netguard.py", "if not self.guarded:", "if True:",
+        "tests/attack/test_t8_forbidden_addresses.py -k redirect",
+    ),
+    Mutant(
+        "a second look-up", "storage/sources/dial.py", "sock.connect(where)", "sock.connect((host, port))",
+        "tests/attack/test_t8_forbidden_addresses.py -k changes_its_address",
+    ),
+    Mutant(
+        "a full disk ends training", "loaders/spare.py",
+        "            except DiskFullError:\n                self._spare.disk_was_full()\n            else:",
+        "            except ZeroDivisionError:\n                self._spare.disk_was_full()\n            else:",
+        "tests/attack/test_t13_full_disk.py -k training",
+    ),
+    Mutant(
+        "memory is not hashed", "loaders/spare.py", "not self._layout.leaf_cid(leaf).matches(data)", "False",
+        "tests/attack/test_t13_full_disk.py -k hashed",
+    ),
+    Mutant(
+        "a document is not synced before it is renamed", "storage/blocks/atomic.py",
+        "                os.fsync(file.fileno())", "                pass", "tests/attack/test_t15_power_loss.py",
+    ),
+    Mutant(
+        "the folder of a document is not synced", "storage/blocks/atomic.py", "            sync_folder(path.parent)",
+        "            pass", "tests/attack/test_t15_power_loss.py",
+    ),
+    Mutant(
+        "nodes of our disk are not hashed", "storage/blocks/nodes.py", "return Block.verify(cid, data)",
+        "return Block(cid, data)", "tests/attack/test_t15_power_loss.py",
+    ),
+    Mutant(
+        "Retry-After is not honoured", "storage/fetch/scoreboard.py", "and error.retry_after_s:", "and False:",
+        "tests/attack/test_t23_too_many_requests.py -k wait",
+    ),
+]  # fmt: skip
+
+
+def main(words: list[str]) -> int:
+    chosen = [mutant for mutant in MUTANTS if all(word in mutant.name for word in words)]
+    survived = []
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place)
+        for room in ROOMS:
+            shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        # `holdfast` of the copy comes before the one that is installed: its rooms are links in one folder
+        (copy / "path/holdfast").mkdir(parents=True)
+        for part in [
+            *(copy / "holdfast").iterdir(),
+            *(copy / room for room in ROOMS if room not in ("holdfast", "tests")),
+        ]:
+            (copy / "path/holdfast" / part.name).symlink_to(part)
+        for mutant in chosen:
+            path = copy / mutant.file
+            text = path.read_text()
+            if text.count(mutant.before) < 1:
+                print(f"?  {mutant.name}: not in {mutant.file} any more")
+                survived.append(mutant)
+                continue
+            path.write_text(text.replace(mutant.before, mutant.after))
+            killed = not _passes(copy, mutant.tests)
+            path.write_text(text)
+            print(f"{'ok' if killed else 'SURVIVED'}  {mutant.name}", flush=True)
+            if not killed:
+                survived.append(mutant)
+    print(f"{len(chosen) - len(survived)} of {len(chosen)} mutants were noticed")
+    return 1 if survived else 0
+
+
+def _passes(copy: Path, tests: str) -> bool:
+    files, _, expression = tests.partition(" -k ")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", "40", *files.split()]
+    command += ["-k", expression] if expression else []
+    # safe path: the working folder has a `holdfast` too, which would lead to the one that is installed
+    env = {**os.environ, "PYTHONPATH": str(copy / "path"), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return False
+    if done.returncode not in (0, 1):
+        print(done.stdout[-2000:], done.stderr[-2000:])
+        raise SystemExit(f"the tests could not run: {tests}")
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

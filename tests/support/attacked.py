@@ -1,0 +1,57 @@
+"""What the attacked process does besides fetching: called by name through `Victim.call`."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from holdfast.loaders.errors import SampleError
+from holdfast.loaders.readers.parquet import DecodedRows, ParquetReader
+from holdfast.pipeline.publish import publish
+from holdfast.storage.cid import CID, RAW
+from holdfast.storage.dag.layout import FileLayout
+from holdfast.storage.errors import HoldfastError
+from holdfast.storage.manifest import Shard
+
+
+def publish_folder(source: str, repo: str) -> dict[str, object]:
+    """Publish; what was skipped, and why."""
+    done = publish(Path(source), name="x", repo=Path(repo), leaf_size=16384)
+    return {"samples": done.samples, "skipped": [list(one) for one in done.skipped]}
+
+
+class _Bytes:
+    """A `ShardFile` in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.layout = FileLayout(CID.of(RAW, data), len(data), 1 << 20, bytes(32))
+        self._data = data
+
+    def prefetch(self, start: int, end: int, urgency: float) -> int:
+        return 0
+
+    def read(self, start: int, end: int) -> memoryview:
+        return memoryview(self._data)[start:end]
+
+
+def read_damaged_parquet(path: str, rows: int, tries: int, seed: int) -> dict[str, int]:
+    """Read a parquet file with some bytes of it changed, again and again; how it ended how often."""
+    right, rng, found = Path(path).read_bytes(), random.Random(seed), {"read": 0, "refused": 0}
+    cid = str(CID.of(RAW, right))
+    for _ in range(tries):
+        data = bytearray(right)
+        for _ in range(rng.randrange(1, 4)):
+            tail = rng.random() < 0.7  # most of what can be said wrongly is in the footer
+            at = rng.randrange(len(data) - 800, len(data)) if tail else rng.randrange(len(data))
+            data[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, data[at] ^ 1 << rng.randrange(8)])
+        shard = Shard(
+            path="data/x.parquet", cid=cid, bytes=len(data), samples=rows, first_sample=0, partition="default"
+        )
+        try:
+            reader = ParquetReader(shard, _Bytes(bytes(data)), DecodedRows(1 << 20))  # type: ignore[arg-type]
+            for row in range(rows):
+                reader.sample(row)
+            found["read"] += 1
+        except (SampleError, HoldfastError):
+            found["refused"] += 1
+    return found
