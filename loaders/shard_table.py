@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -11,17 +12,20 @@ import numpy.typing as npt
 from ..storage.dataset import Dataset
 from ..storage.manifest import PAGE_SHARDS, Partition, Shard
 
+_MAX_READ = 4096  # shards whose lines were read; some KB each
+
 
 class ShardTable:
-    """Shards by their number in the dataset. `first`, `end`: the samples of the partition."""
+    """Shards by their number in the dataset (`shard`). `first`, `end`: the samples of the partition."""
 
     def __init__(self, dataset: Dataset, part: Partition) -> None:
         self._dataset = dataset
         self.first, self.end = part.first_sample, part.first_sample + part.samples
         self._pages = np.array(dataset.head.pages, dtype=np.int64)
+        self._starts: dict[int, list[int]] = {}  # of the pages that `spans` met
+        self.shard = lru_cache(_MAX_READ)(self._shard)
 
-    def shard(self, number: int) -> Shard:
-        """One shard."""
+    def _shard(self, number: int) -> Shard:
         return self._dataset.page(number // PAGE_SHARDS)[number % PAGE_SHARDS]
 
     def locate(self, samples: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -41,20 +45,20 @@ class ShardTable:
     def spans(self, first: int, last: int) -> Iterator[tuple[Shard, int, int]]:
         """The shards that hold the samples [first, last), with the samples of each that are among them."""
         while first < last:
-            page = int(self._page_of(np.array([first]))[0])
-            starts = self._dataset.page(page).starts
+            page = bisect_right(self._dataset.head.pages, first) - 1
+            starts = self._starts.get(page) or self._starts.setdefault(page, self._dataset.page(page).starts.tolist())
             within = bisect_right(starts, first, 0, len(starts) - 1) - 1
-            start, end = int(starts[within]), min(int(starts[within + 1]), last)
+            start, end = starts[within], min(starts[within + 1], last)
             yield self.shard(page * PAGE_SHARDS + within), first - start, end - start
             first = end
 
     def largest_bytes(self) -> int:
-        """Bytes of a large shard: the largest of the partition's first page, and twice the average of all."""
+        """Bytes of a large shard: the largest of the partition's first page, or the average of all if that is more."""
         head = self._dataset.head
         if not head.shards:
             return 1
         page = self._dataset.page(int(self._page_of(np.array([min(self.first, max(head.samples - 1, 0))]))[0]))
-        return max(page.largest, 2 * head.bytes // head.shards, 1)
+        return max(page.largest, head.bytes // head.shards, 1)
 
     def _page_of(self, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return np.searchsorted(self._pages, samples, side="right") - 1
