@@ -35,7 +35,7 @@ class ShardTable:
         offsets = np.empty_like(samples)
         for page in np.unique(pages).tolist():
             here = pages == page
-            starts = self._dataset.page(page).starts
+            starts = np.frombuffer(self._dataset.page(page).starts, dtype=np.int64)
             # of shards without samples, which start where the next one does, the last is the one
             within = np.searchsorted(starts[:-1], samples[here], side="right") - 1
             numbers[here] = within + page * PAGE_SHARDS

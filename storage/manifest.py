@@ -14,12 +14,11 @@ Unknown keys are ignored: they belong to a newer minor version.
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .canonical import canonical_json
@@ -195,10 +194,10 @@ class ShardPage(Sequence[Shard]):
     """The shards of one manifest page. Lines stay as they are, and are read one by one: a page in full takes a MB a
     thousand shards, and a million shards are opened by many workers.
 
-    `starts`: int64[shards + 1], first sample of each, then the end of the last. `largest`: bytes of the largest.
+    `starts`: 64-bit integers, the first sample of each, then the end of the last. `largest`: bytes of the largest.
     """
 
-    def __init__(self, lines: Sequence[bytes], starts: npt.NDArray[np.int64], largest: int, where: str) -> None:
+    def __init__(self, lines: Sequence[bytes], starts: array[int], largest: int, where: str) -> None:
         self.starts, self.largest = starts, largest
         self._lines, self._where = lines, where
 
@@ -219,19 +218,19 @@ def decode_page(data: bytes, page: int, head: Head) -> ShardPage:
     if len(lines) != expected:
         raise FormatError(f"{where} has {len(lines)} shards, expected {expected}")
     at = head.pages[page]
-    starts = np.zeros(len(lines) + 1, dtype=np.int64)
+    starts = array("q")
     largest = 0
-    for number, line in enumerate(lines):
+    for line in lines:
         shard = _read_line(Shard, line, where)
         if shard.first_sample != at:
             raise FormatError(f"{where}: {shard.path} starts at sample {shard.first_sample}, expected {at}")
-        starts[number] = at
+        starts.append(at)
         at += shard.samples
         largest = max(largest, shard.bytes)
     end = head.pages[page + 1] if page + 1 < len(head.pages) else head.samples
     if at != end:
         raise FormatError(f"{where} ends at sample {at}, expected {end}")
-    starts[-1] = at
+    starts.append(at)
     return ShardPage(lines, starts, largest, where)
 
 

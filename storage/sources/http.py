@@ -11,7 +11,6 @@ import http.client
 import re
 import ssl
 import threading
-import time
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,6 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from ..errors import (
     ConfigError,
     MissingError,
-    OversizeError,
     PeerError,
     TruncatedError,
     UnreachableError,
@@ -31,6 +29,7 @@ from ..errors import (
     WrongBytesError,
 )
 from ..limits import TransferLimits
+from .answer import Answer
 from .dial import Dial, TlsConnection
 from .netguard import NetGuard
 from .retry_after import retry_after_s
@@ -71,69 +70,6 @@ class Endpoint:
                 f"{shown} is not http(s)://host or http(s)://host:port",
                 hint="give http://host:port or https://host; a port is between 1 and 65535",
             )
-
-
-class Answer:
-    """The body of one answer, read into the caller's memory and never past what was promised."""
-
-    def __init__(self, response: http.client.HTTPResponse, transfer: Transfer, length: int | None) -> None:
-        self.status = response.status
-        self.headers = response.headers
-        self.length = length  # body bytes promised; None: not said (chunked, or until the connection closes)
-        self._response = response
-        self._transfer = transfer
-        self.left = length
-
-    def readinto(self, view: memoryview) -> None:
-        """Fill `view` exactly. Raises `TruncatedError` when the body ends before."""
-        filled = 0
-        while filled < len(view):
-            count = self._read_some(view[filled:])
-            if not count:
-                self._transfer.check()
-                raise TruncatedError(f"the answer ended {len(view) - filled} bytes early")
-            filled += count
-
-    def read(self, limit: int) -> bytes:
-        """The whole body, at most `limit` bytes. Raises `OversizeError` beyond."""
-        if self.length is not None and self.length > limit:
-            raise OversizeError(f"the answer has {self.length} bytes, expected at most {limit}")
-        out = bytearray()
-        buffer = memoryview(bytearray(65536))
-        while count := self._read_some(buffer):
-            out += buffer[:count]
-            if len(out) > limit:
-                raise OversizeError(f"the answer is longer than {limit} bytes")
-        self._transfer.check()
-        if self.left:
-            raise TruncatedError(f"the answer ended {self.left} bytes early")
-        return bytes(out)
-
-    def skip(self, count: int) -> None:
-        """Read and drop."""
-        buffer = memoryview(bytearray(min(count, 1 << 18)))
-        while count > 0:
-            part = buffer[: min(count, len(buffer))]
-            self.readinto(part)
-            count -= len(part)
-
-    def _read_some(self, view: memoryview) -> int:
-        if self.left is None:
-            count = self._response.readinto(view[:65536])
-        else:
-            if not self.left or self._response.fp is None:
-                return 0
-            count = self._response.fp.readinto1(view[: self.left])
-            self.left -= count
-        if self._transfer.first_byte_at is None:
-            self._transfer.first_byte_at = time.monotonic()
-        self._transfer.received += count
-        return count
-
-    @property
-    def drained(self) -> bool:
-        """Whether the connection can carry another request."""
-        return self.left == 0 and not self._response.will_close
 
 
 class HttpClient:
@@ -194,7 +130,7 @@ class HttpClient:
                 body = _drain(response)
                 reusable = body and not response.will_close
                 raise _status_error(response)
-            answer = Answer(response, transfer, _length(response))
+            answer = Answer(response, transfer, _length(response), connection.sock)
             with _peer_errors(transfer, answered=True):
                 yield answer
             reusable = answer.drained

@@ -7,7 +7,7 @@ import threading
 
 from ..dag.layout import FileLayout
 from ..errors import OversizeError, TruncatedError, WrongBytesError
-from .http import Answer
+from .answer import Answer
 from .source import OnLeaf, Place
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
