@@ -7,7 +7,7 @@ from ..storage.cid import CID
 
 
 def point_name(catalog: Catalog, name: str, root: CID, now_ns: int) -> bool:
-    """Record name and pin; returns whether the name pointed there already.
+    """Record name and pin, in one step; returns whether the name pointed there already.
 
     The pin's request id is `local-NAME`: it moves along with the name.
     """
@@ -20,5 +20,9 @@ def point_name(catalog: Catalog, name: str, root: CID, now_ns: int) -> bool:
             " ON CONFLICT (requestid) DO UPDATE SET root = excluded.root, status = 'pinned'",
             (f"local-{name}", bytes(root), name, now_ns // 1000),
         )
-    catalog.set_name(name, root, now_ns)
+        connection.execute(
+            "INSERT INTO names VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+            " root = excluded.root, published_ns = excluded.published_ns",
+            (name, bytes(root), now_ns),
+        )
     return unchanged

@@ -152,7 +152,15 @@ def _read(reader: CarReader, spool: _Spool) -> None:
 
 
 def _take(store: DiskStore, spool: _Spool, roots: tuple[CID, ...]) -> None:
-    """Make the blocks visible: those that the leaf index cannot name as files of their own, the others in the copy."""
+    """Make the blocks visible: those that the leaf index cannot name as files of their own, the others in the copy.
+
+    All under the sweep lock: a gc that has looked at the file of this name must not remove the one that we put there.
+    """
+    with store.sweep.shared():
+        _adopt(store, spool, roots)
+
+
+def _adopt(store: DiskStore, spool: _Spool, roots: tuple[CID, ...]) -> None:
     with spool.path.open("rb") as copy:
         for cid, offset, length in spool.sections:
             if cid.multihash[:2] != SHA2_256_PREFIX:

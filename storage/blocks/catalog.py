@@ -134,15 +134,17 @@ class Catalog:
                     stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, file.hashed_at_ns, framing,
                     time.time_ns(),
                 )  # fmt: skip
+                # other content is another file: what the leaf index says of the old one goes with its id
+                connection.execute(
+                    "DELETE FROM files WHERE path = ? AND NOT (cid = ? AND leaf_size = ? AND size = ? AND framing = ?)",
+                    (self.spelled(file.path), bytes(cid), leaf_size, stamp.size, framing),
+                )
                 row = connection.execute(
                     "INSERT INTO files (path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns,"
                     " framing, indexed, used_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)"
                     " ON CONFLICT (path) DO UPDATE SET owned = excluded.owned,"
-                    " indexed = indexed AND cid = excluded.cid AND leaf_size = excluded.leaf_size"
-                    " AND size = excluded.size AND framing = excluded.framing,"
-                    " cid = excluded.cid, leaf_size = excluded.leaf_size, size = excluded.size,"
                     " mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, inode = excluded.inode,"
-                    " hashed_at_ns = excluded.hashed_at_ns, framing = excluded.framing, used_ns = excluded.used_ns"
+                    " hashed_at_ns = excluded.hashed_at_ns, used_ns = excluded.used_ns"
                     " RETURNING id",
                     values,
                 ).fetchone()
@@ -153,6 +155,19 @@ class Catalog:
         """The leaves of these files are in the leaf index: from now on they are there."""
         with self.transaction() as connection:
             connection.executemany("UPDATE files SET indexed = 1 WHERE id = ?", [(file_id,) for file_id in ids])
+
+    def not_indexed(self) -> set[int]:
+        """Files whose leaves are not in the leaf index, as far as is known."""
+        return {int(str(file_id)) for (file_id,) in self.rows("SELECT id FROM files WHERE NOT indexed")}
+
+    def distrust(self, file_id: int) -> None:
+        """Something of this file is not what was hashed: it is no longer served unhashed, and is to be had anew."""
+        with self.transaction() as connection:
+            connection.execute("UPDATE files SET indexed = 0, mtime_ns = 0 WHERE id = ?", (file_id,))
+
+    def knows(self, path: Path) -> bool:
+        """Whether a file at this path is in the catalogue, indexed or not."""
+        return bool(self.rows("SELECT 1 FROM files WHERE path = ?", (self.spelled(path),)))
 
     def keep_files(self, ids: Iterable[int]) -> set[int]:
         """Stamp files as relied on (see `lease`), in one transaction; returns those that are still here."""

@@ -1,8 +1,9 @@
 """`check`: read everything that a repository holds, and name each thing that is no longer what was hashed.
 
 Nodes by their names, files leaf by leaf by the leaf index and as a whole by their CID, CARs section by section.
-Nothing is trusted: no stamp, and not the index, whose entries must cover each file. A file that is right gets its
-stamp of now, so that it is served at full speed again, in a repository that was restored from a backup, say.
+Nothing is trusted: no stamp, and not the index, whose entries must cover each file. A file that is wrong is no longer
+served unhashed, and counts as absent for who publishes or pins it again. One that is right gets its stamp of now, so
+that it is served at full speed again, in a repository that was restored from a backup, say.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,7 @@ from .catalog import FileRow
 from .disk import DiskStore, car_framing, reader
 from .hashing import hash_files
 from .nodes import NodeStore
-
-_GROUP = 64  # files hashed in one go
+from .reach import reach, whole_roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,12 @@ class Checked:
     files: int = 0
     bytes: int = 0
 
+    def add(self, other: Checked) -> None:
+        """Count what another one counted."""
+        self.blocks += other.blocks
+        self.files += other.files
+        self.bytes += other.bytes
+
 
 def check(
     store: DiskStore, done: Checked, *, workers: int | None = None, on_bytes: Callable[[int], None] = lambda _: None
@@ -57,15 +62,38 @@ def check(
         raise StoreError(
             f"{store.catalog.path} is broken: {rows[0][0]}", hint="restore it from a backup, or publish and pin again"
         )
+    ids = [int(str(row[0])) for row in store.catalog.rows("SELECT id FROM files ORDER BY id")]
     yield from _nodes(store.nodes, done, on_bytes)
+    for cid in reach(store, whole_roots(store.catalog)).missing:
+        yield Fault(str(store.folder), str(cid), 0, "a pin or a published name needs this block, and it is not here")
     leaves = _Leaves()
-    for path, fault in leaves.read(store):
-        yield Fault(str(path), "", 0, fault)
-    ids = [int(str(row[0])) for row in store.catalog.rows("SELECT id FROM files WHERE indexed ORDER BY id")]
-    iterator = iter(ids)
-    while group := [row for file_id in islice(iterator, _GROUP) if (row := store.catalog.file(file_id)) is not None]:
-        yield from _cars([row for row in group if row.leaf_size == 0], leaves, done, on_bytes)
-        yield from _files(store, [row for row in group if row.leaf_size > 0], leaves, done, workers, on_bytes)
+    for path, reason in leaves.read(store):
+        yield Fault(str(path), "", 0, reason)
+    for file_id in ids:
+        good, faults = _of_file(store, file_id, leaves, workers, on_bytes)
+        if faults:  # somebody may have merged segments, or let go of the file, since we listed them: look again
+            leaves = _Leaves()
+            list(leaves.read(store))
+            good, faults = _of_file(store, file_id, leaves, workers, on_bytes)
+        done.add(good)
+        if faults:
+            store.catalog.distrust(file_id)
+        yield from faults
+
+
+def _of_file(
+    store: DiskStore,
+    file_id: int,
+    leaves: _Leaves,
+    workers: int | None,
+    on_bytes: Callable[[int], None],
+) -> tuple[Checked, list[Fault]]:
+    row, good = store.catalog.file(file_id), Checked()
+    if row is None or (not row.indexed and not leaves.of(file_id)):  # gone, or not there yet
+        return good, []
+    if row.leaf_size == 0:
+        return good, list(_cars([row], leaves, good, on_bytes))
+    return good, list(_files(store, [row], leaves, good, workers, on_bytes))
 
 
 def _nodes(nodes: NodeStore, done: Checked, on_bytes: Callable[[int], None]) -> Iterator[Fault]:
@@ -172,6 +200,8 @@ def _files(
         if good == leaf_count(size, row.leaf_size):
             if _is_whole(store, row, hashed.digests):
                 done.files += 1
+                if not row.indexed:  # distrusted, and mended since
+                    store.catalog.set_indexed([row.id])
                 if hashed.stamp != row.stamp:  # touched, or the repository was copied: it is what it was all the same
                     store.catalog.add_file(hashed, row.cid, owned=row.owned, leaf_size=row.leaf_size)
             else:

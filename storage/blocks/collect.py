@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from itertools import islice
 from pathlib import Path
 
 from ..cid import CID
-from ..errors import ConfigError, FormatError
+from ..errors import ConfigError, FormatError, StoreError
 from .catalog import Catalog
 from .disk import DiskStore
 from .lease import Clock, oldest
-from .reach import Reach, reach, roots
+from .reach import Reach, coming_roots, reach, whole_roots
 from .verified_file import disk_error
 
 _BATCH = 1000
@@ -44,7 +45,8 @@ class Freed:
 def collect(store: DiskStore, *, dry_run: bool = False, on_progress: Callable[[int], None] = lambda _: None) -> Freed:
     """Run once; returns what was freed (with `dry_run`: what would be). `on_progress`: things looked at so far.
 
-    Raises `ConfigError` when another one runs on this repository, `StoreError` when the clock was set back.
+    Raises `ConfigError` when another one runs on this repository; `StoreError` when the clock was set back, and when
+    something of a pinned root is missing or rotten: then nothing is freed.
     """
     with _alone(store.folder):
         clock = Clock.now()
@@ -56,9 +58,18 @@ def collect(store: DiskStore, *, dry_run: bool = False, on_progress: Callable[[i
             seen += 1
             on_progress(seen)
 
-        reached = reach(store, roots(store.catalog), count)
+        reached = reach(store, whole_roots(store.catalog), count)
+        if reached.missing and not dry_run:
+            raise StoreError(
+                f"{reached.missing[0]}, which a pin or a published name needs, is missing or rotten here; nothing was"
+                f" freed: what lies below it could not be told from rubbish",
+                hint="`holdfast repo verify` names all of it; publish or pin it again, or `holdfast pin rm` it",
+            )
+        coming = reach(store, coming_roots(store.catalog), count)
+        reached.blocks |= coming.blocks
+        reached.files |= coming.files
         clock.check("gc")
-        freed = Freed(missing=reached.missing)
+        freed = Freed(missing=len(reached.missing))
         sweep = _Sweep(store, reached, limit_ns, dry_run, freed)
         sweep.rows(count)
         sweep.nodes(count)
@@ -132,7 +143,7 @@ class _Sweep:
         for batch in _batches(self.store.files_folder.iterdir()):
             with self.store.sweep.exclusive():
                 for path in batch:
-                    if self._is_idle(path) and not self._is_filled(path) and self.store.catalog.file_at(path) is None:
+                    if self._is_idle(path) and not self._is_filled(path) and not self.store.catalog.knows(path):
                         self.freed.files += 1
                         self._remove(path)
 
@@ -151,7 +162,8 @@ class _Sweep:
 
     def _is_idle(self, path: Path) -> bool:
         try:
-            return path.stat().st_mtime_ns < self.limit_ns
+            about = path.stat()
+            return about.st_mtime_ns < self.limit_ns and not stat.S_ISDIR(about.st_mode)
         except FileNotFoundError:
             return False
 

@@ -237,8 +237,9 @@ class DiskStore:
                 self.nodes.put(block.cid, block.data)
         known = [(file, layout.cid, layout.leaf_size) for file, layout, _ in files]
         ids = self.catalog.add_files(known, owned=owned)
+        anew = self.catalog.not_indexed()
         for row_id, (_, layout, _) in zip(ids, files, strict=True):
-            if self._indexed(row_id, layout):
+            if row_id not in anew and self._indexed(row_id, layout):
                 continue
             rows = np.zeros(layout.leaves, dtype=REFERENCE_DTYPE)
             rows["file"] = row_id

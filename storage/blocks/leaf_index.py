@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import fcntl
+import logging
 import mmap
 import os
 import secrets
@@ -29,6 +30,7 @@ from .atomic import write_atomic
 from .stamp import RACY_NS
 from .verified_file import disk_error
 
+LOG = logging.getLogger("holdfast.blocks")
 _MAGIC = b"hf-leaf1"
 _HEAD = struct.Struct("<8sQ")
 _REFERENCE = struct.Struct("<IIQ")
@@ -131,7 +133,12 @@ class LeafIndex:
             batch: list[tuple[Path, Table]] = []
             size = 0
             for path in sorted(self.folder.glob("*.leaves")):
-                keys, references = _Segment(path).table()
+                try:
+                    keys, references = _Segment(path).table()
+                except StoreError as error:
+                    LOG.warning("%s; it is set aside", error.message)
+                    path.replace(path.with_suffix(".broken"))
+                    continue
                 dead = _dead(references, alive)
                 if len(keys) >= _SMALL and not dead.any():
                     continue
@@ -205,11 +212,18 @@ class LeafIndex:
         names = {path.name for path in self.folder.glob("*.leaves")}
         if names == self._segments.keys():
             return
+        found: dict[str, _Segment] = {}
         try:
-            self._segments = {name: self._segments.get(name) or _Segment(self.folder / name) for name in sorted(names)}
+            for name in sorted(names):
+                try:
+                    found[name] = self._segments.get(name) or _Segment(self.folder / name)
+                except StoreError as error:  # its files are found as not indexed, and can be published or pinned again
+                    LOG.warning("%s; it is passed over", error.message)
         except FileNotFoundError:  # merged since we listed them: what it is merged into is there
             self._seen_mtime_ns = -1
             self._refresh()
+            return
+        self._segments = found
 
 
 def _dead(references: npt.NDArray[np.void], alive: Container[int] | None) -> npt.NDArray[np.bool_]:

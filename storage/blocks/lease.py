@@ -22,6 +22,7 @@ from ..errors import StoreError
 from .verified_file import disk_error
 
 MARGIN_NS = 1_000_000_000  # the kernel stamps files with the time of its last tick, up to 10 ms ago
+_HIDDEN_NS = 3600 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +96,8 @@ def oldest(repo: Path, now: Clock) -> int:
                 limit = min(limit, int(wall))
         finally:
             os.close(fd)
+    for path in (repo / "leases").glob(".*.tmp"):  # of who was killed before its lease could be seen
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime_ns < limit - _HIDDEN_NS:
+                path.unlink()
     return limit - MARGIN_NS

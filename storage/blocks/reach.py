@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ..cid import CID, IDENTITY, RAW, SHA2_256_PREFIX
 from ..dag.steps import children
-from ..errors import FormatError, HashMismatchError, StoreError
+from ..errors import BlockMissingError, FileChangedError, FormatError, HashMismatchError
 from .catalog import Catalog
 from .disk import DiskStore
 from .stamp import Stamp
@@ -17,25 +17,34 @@ from .stamp import Stamp
 
 @dataclass(slots=True)
 class Reach:
-    """Blocks by multihash, files by their id in the catalogue; `missing`: nodes that are wanted and not here.
+    """Blocks by multihash, files by their id in the catalogue; `missing`: what is wanted and not here, or rotten.
 
     Leaves of a file that is here as a whole are not listed one by one.
     """
 
     blocks: set[bytes] = field(default_factory=set)
     files: set[int] = field(default_factory=set)
-    missing: int = 0
+    missing: list[CID] = field(default_factory=list)
 
 
-def roots(catalog: Catalog) -> set[CID]:
-    """What is kept: every name, and every pin that has not failed."""
-    rows = catalog.rows("SELECT root FROM names UNION SELECT root FROM pins WHERE status != 'failed'")
-    return {CID.from_bytes(root) for (root,) in rows if isinstance(root, bytes)}
+def whole_roots(catalog: Catalog) -> set[CID]:
+    """What should be here to the last block: every name, and every pin that is pinned."""
+    return _roots(catalog, "SELECT root FROM names UNION SELECT root FROM pins WHERE status = 'pinned'")
+
+
+def coming_roots(catalog: Catalog) -> set[CID]:
+    """What is being fetched, or waits for it."""
+    return _roots(catalog, "SELECT root FROM pins WHERE status IN ('queued', 'pinning')")
+
+
+def _roots(catalog: Catalog, query: str) -> set[CID]:
+    return {CID.from_bytes(root) for (root,) in catalog.rows(query) if isinstance(root, bytes)}
 
 
 def reach(store: DiskStore, wanted: Iterable[CID], on_block: Callable[[], None] = lambda: None) -> Reach:
-    """Walk from `wanted` through everything that is here. What is missing or rotten is passed over: nothing below it
-    can be told from rubbish by us, and nothing of it is reachable for anybody else.
+    """Walk from `wanted` through everything that is here.
+
+    Below what is missing or rotten nothing can be told from rubbish. Raises `StoreError` when the disk cannot be read.
     """
     found = Reach()
     seen: set[tuple[int, bytes]] = set()  # one block may be a node and, elsewhere, a leaf
@@ -53,13 +62,18 @@ def reach(store: DiskStore, wanted: Iterable[CID], on_block: Callable[[], None] 
         whole = store.catalog.files_of(cid)
         found.files.update(row.id for row in whole)
         if cid.multihash[:2] == SHA2_256_PREFIX:
-            found.files.update(ref.file for ref in store.leaves.find_anew(cid.multihash[2:]))
+            places = {ref.file for ref in store.leaves.find_anew(cid.multihash[2:])}
+            found.files.update(places)
+        else:
+            places = set()
         if cid.codec == RAW:
+            if not places and not whole and not store.nodes.has(cid):
+                found.missing.append(cid)
             continue
         try:
             data = store.get(cid).data
-        except (StoreError, HashMismatchError):
-            found.missing += 1
+        except (BlockMissingError, FileChangedError, HashMismatchError):
+            found.missing.append(cid)
             continue
         below = _links(cid, data)
         if any(_is_here(row.path, row.stamp) for row in whole):

@@ -13,45 +13,51 @@ from .verified_file import disk_error
 
 
 class SweepLock:
-    """An advisory lock on one file of a repository. Held for moments only, by threads and processes.
+    """Advisory locks on two files of a repository. Held for moments only, by threads and processes.
 
-    Shared: who stamps what it relies on, or writes it. Exclusive: a `gc` that removes a batch.
+    Shared: who stamps what it relies on, or writes it; may be taken again by a thread that has it. Exclusive: a `gc`
+    that removes a batch. Who wants it shared passes a gate, which an exclusive one that waits keeps shut: sharers that
+    overlap without end would starve it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._holders = 0
-        self._fd = -1
-        self._lock = threading.Lock()
+        self._path, self._gate = path, path.with_suffix(".gate")
+        self._mine = threading.local()
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Keep sweepers out. Raises `StoreError` when the lock file cannot be made."""
-        with self._lock:  # one descriptor for all threads: the lock belongs to it
-            if self._holders == 0:
-                self._fd = self._open()
-                fcntl.flock(self._fd, fcntl.LOCK_SH)
-            self._holders += 1
+        """Keep sweepers out. Raises `StoreError` when the lock files cannot be made."""
+        depth = getattr(self._mine, "depth", 0)
+        fd = -1 if depth else self._take(fcntl.LOCK_SH)
+        self._mine.depth = depth + 1
         try:
             yield
         finally:
-            with self._lock:
-                self._holders -= 1
-                if self._holders == 0:
-                    os.close(self._fd)
+            self._mine.depth = depth
+            if fd >= 0:
+                os.close(fd)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep everybody out."""
-        fd = self._open()
+        fd = self._take(fcntl.LOCK_EX)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)
 
-    def _open(self) -> int:
+    def _take(self, kind: int) -> int:
+        gate = self._open(self._gate)
         try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(gate, kind)
+            fd = self._open(self._path)
+            fcntl.flock(fd, kind)
+            return fd
+        finally:
+            os.close(gate)
+
+    def _open(self, path: Path) -> int:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise disk_error(error, self._path) from error
+            raise disk_error(error, path) from error

@@ -9,7 +9,7 @@ from ..blocks.disk import DiskStore
 from ..blocks.lease import lease
 from ..cid import CID, RAW
 from ..dag import walk
-from ..errors import QuotaError, StoreError, UnavailableError
+from ..errors import HashMismatchError, QuotaError, StoreError, UnavailableError
 from ..fetch.download import Progress, download
 from ..fetch.engine import FetchEngine
 from ..fetch.evidence import Evidence
@@ -96,11 +96,12 @@ class PinJob:
     def _held(self, cid: CID) -> bytes:
         """The bytes of a node that we hold; of a leaf only that we do."""
         self._check()
-        if cid.codec == RAW:
+        if cid.codec == RAW and not self._store.nodes.has(cid):  # in a file, whose stamp was looked at
             if not self._store.has(cid):
                 raise UnavailableError(f"block {cid} is still missing after the fetch")
             return b""
         try:
-            return self._store.get(cid).data
-        except StoreError as error:
+            data = self._store.get(cid).data
+            return b"" if cid.codec == RAW else data
+        except (StoreError, HashMismatchError) as error:
             raise UnavailableError(f"block {cid} is still missing after the fetch") from error

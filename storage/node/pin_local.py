@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ..blocks.car_file import first_missing
 from ..blocks.disk import DiskStore
 from ..blocks.lease import lease
 from ..cid import CID
-from ..errors import BlockMissingError, MissingError
+from ..errors import MissingError
 from ..pins.pin import Pin, Status
 from .pin_query import PinQuery
 from .pin_records import PinRecord, PinRecords
+from .reliance import check_complete, rely_on
 
 _EVERYTHING = PinQuery(statuses=tuple(Status), limit=1 << 31)
 PUBLISHED = "local-"  # request ids of what this repository publishes itself: `local-NAME`
@@ -30,21 +30,25 @@ class LocalPins:
         return str(self._store.folder)
 
     def add(self, cid: CID, name: str, origins: Sequence[str]) -> Pin:
-        """See `PinTarget.add`. Raises `BlockMissingError` when a block of it is not in the repository."""
+        """See `PinTarget.add`. Raises `BlockMissingError` when a block of it is not in the repository, or rotten.
+
+        What is only published gets a pin of its own.
+        """
         del origins
         for pin in self.ls(cid, (Status.PINNED,)):
-            return pin
+            if not pin.requestid.startswith(PUBLISHED):  # such a one moves on with the next version of its name
+                return pin
         with lease(self._store.folder, "pin"):
             record = self._records.add(cid, name, (), {})
             assert record is not None
-            # only now: what a gc took until here is missed, and what is here from here on is pinned
-            missing = first_missing(self._store, cid)
-            if missing is not None:
+            try:
+                # A gc that started before the record was there knows nothing of it, but leaves what is stamped. Only
+                # then is it looked at: what that gc took until here is missed, what is here from here on stays.
+                rely_on(self._store, cid)
+                check_complete(self._store, cid)
+            except BaseException:
                 self._records.remove(record.requestid)
-                raise BlockMissingError(
-                    f"{cid} is not complete in {self._store.folder}: {missing} is missing",
-                    hint="a running peer fetches what it pins: holdfast pin add … --to URL --origin URL",
-                )
+                raise
             self._records.update(record.requestid, Status.PINNED, {})
         return self.status(record.requestid)
 

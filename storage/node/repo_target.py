@@ -87,8 +87,7 @@ class BlocksOnly:
     def keep(self, part: Part, block: Block) -> None:
         """See `Kept.keep`. Raises `QuotaError`."""
         self._check()
-        if not self._nodes.has(block.cid):
-            self._nodes.put(block.cid, block.data)
+        self._nodes.put(block.cid, block.data)  # also one that is here: it may be rotten
 
     def write(self, data: bytes) -> None:
         """See `ContentSink.write`."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from holdfast.pipeline.publish import publish
-from holdfast.storage.blocks.car_file import export_car, import_car
+from holdfast.storage.blocks.car_file import export_car, first_missing, import_car
 from holdfast.storage.blocks.check import Checked, check
+from holdfast.storage.blocks.collect import collect
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.cid import CID, RAW
-from holdfast.storage.errors import StoreError
+from holdfast.storage.errors import FileChangedError, StoreError
+from support.ageing import age
 
 KIB = 1 << 10
 
@@ -132,3 +135,56 @@ def test_a_broken_leaf_index_and_a_broken_catalogue_are_named(repo: Path, tmp_pa
     (copy / "catalog.db").write_bytes(database)
     with pytest.raises(StoreError), DiskStore(copy).open() as store:
         list(check(store, Checked()))
+
+
+def test_a_missing_node_of_a_pinned_root_is_named_and_no_gc_frees_what_is_below(repo: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "repo"
+    shutil.copytree(repo / "repo", copy)
+    with DiskStore(copy).open() as store:
+        root = store.catalog.names()["b"]
+        node = store.nodes._path(root)
+        data = node.read_bytes()
+        before = sorted(path.name for path in store.files_folder.iterdir())
+        for damaged in (None, bytes([data[0] ^ 1]) + data[1:]):
+            node.unlink() if damaged is None else node.write_bytes(damaged)
+            assert str(root) in {fault.cid for fault in check(store, Checked()) if "needs this block" in fault.reason}
+            age(store)
+            with pytest.raises(StoreError, match="nothing was freed"):
+                collect(store)
+            assert sorted(path.name for path in store.files_folder.iterdir()) == before
+        node.write_bytes(data)
+        collect(store)
+        assert first_missing(store, root) is None
+
+
+def test_what_was_found_wrong_is_not_served_unhashed_and_can_be_had_anew(tmp_path: Path) -> None:
+    """Rot that the stamp does not show: the catalogue is told, the file is mended by publishing again."""
+    source = tmp_path / "src"
+    source.mkdir()
+    data = random.Random(9).randbytes(100 * KIB)
+    path = source / "t.bin"
+    path.write_bytes(data)
+    options = {"name": "a", "repo": tmp_path / "repo", "format": "tokens", "dtype": "uint16", "leaf_size": 16 * KIB}
+    time.sleep(0.03)  # older than a tick: its stamp is trusted
+    publish(source, **options)
+    with DiskStore(tmp_path / "repo").open() as store:
+        row = store.catalog.file_at(path)
+        assert row is not None
+        path.write_bytes(data[:5] + bytes([data[5] ^ 1]) + data[6:])
+        about = path.stat()
+        with store.catalog.transaction() as connection:
+            connection.execute("UPDATE files SET mtime_ns = ?, ctime_ns = ?", (about.st_mtime_ns, about.st_ctime_ns))
+        leaf = CID.of(RAW, data[: 16 * KIB])
+        assert len(list(check(store, Checked()))) == 1
+        assert store.open_file(row.cid) is None
+        assert store.open_block(leaf) is None
+        with pytest.raises(FileChangedError):
+            store.get(leaf)
+    path.write_bytes(data)
+    time.sleep(0.03)
+    publish(source, **options)
+    with DiskStore(tmp_path / "repo").open() as store:
+        assert list(check(store, Checked())) == []
+        opened = store.open_file(row.cid)
+        assert opened is not None
+        opened.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.storage.blocks.catalog import Catalog
+from holdfast.storage.blocks.check import Checked, check
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.blocks.hashing import HashedFile, hash_file
 from holdfast.storage.blocks.stamp import RACY_NS, Stamp
@@ -139,8 +140,21 @@ def test_republished_after_a_change_it_serves_the_new_content(tmp_path: Path, st
     adopt(store, path, new)
     layout = file_dag(new)[0]
     assert store.get(layout.leaf_cid(0)).data == new[:LEAF]
-    with pytest.raises(FileChangedError):
+    with pytest.raises(BlockMissingError):
         store.get(LAYOUT.leaf_cid(0))
+
+
+def test_a_file_patched_in_its_middle_has_all_its_leaves_when_it_is_published_again(
+    tmp_path: Path, store: DiskStore
+) -> None:
+    """Same size, same first and last leaf: what the index said of these must not pass for the rest."""
+    path = adopt(store, tmp_path / "src/a.bin")
+    new = bytearray(DATA)
+    new[len(DATA) // 2] ^= 1
+    adopt(store, path, bytes(new))
+    layout = file_dag(bytes(new))[0]
+    assert b"".join(store.get(layout.leaf_cid(leaf)).data for leaf in range(layout.leaves)) == new
+    assert list(check(store, Checked())) == []
 
 
 def test_a_stamp_younger_than_the_clocks_tick_is_not_trusted(tmp_path: Path, store: DiskStore) -> None:
@@ -224,7 +238,7 @@ def test_a_damaged_catalog_is_an_error_of_our_disk(tmp_path: Path) -> None:
 
 
 def test_the_catalog_keeps_files_and_names_across_processes(tmp_path: Path) -> None:
-    stamp, cid = Stamp(1, 2, 3, 4), CID.of(RAW, b"x")
+    stamp, cid = Stamp(9, 2, 3, 4), CID.of(RAW, b"x")
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9\n"))
     catalog = Catalog(tmp_path / "c.db").open()
     first = catalog.add_file(HashedFile(odd, stamp, 5, LEAF, b""), cid, owned=False, leaf_size=LEAF)

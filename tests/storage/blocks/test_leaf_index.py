@@ -94,16 +94,27 @@ def test_threads_search_while_segments_come(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["empty", "short", "cut", "magic", "count", "longer"])
-def test_a_damaged_segment_is_an_error_of_our_disk_that_names_it(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_segment_is_named_and_passed_over(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     add(LeafIndex(tmp_path), [(digest(n), n, 0, 1) for n in range(10)])
     (path,) = tmp_path.iterdir()
+    add(LeafIndex(tmp_path), [(digest(99), 99, 0, 1)])
     data = path.read_bytes()
     path.write_bytes({
         "empty": b"", "short": data[:7], "cut": data[:-1], "magic": b"hf-leaf9" + data[8:],
         "count": data[:8] + b"\xff" * 8 + data[16:], "longer": data + b"x",
     }[damage])  # fmt: skip
+    index = LeafIndex(tmp_path)
+    assert index.find(digest(1)) == []
+    assert path.name in caplog.text
+    assert index.find(digest(99)) == [LeafRef(99, 0, 1)], "the others serve"
     with pytest.raises(StoreError, match=path.name):
-        LeafIndex(tmp_path).find(digest(1))
+        index.table(path)
+    index.compact(range(100))
+    assert not path.exists()
+    assert path.with_suffix(".broken").exists(), "set aside, not deleted"
+    assert index.find(digest(99)) == [LeafRef(99, 0, 1)]
 
 
 def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
