@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import shutil
 import subprocess
@@ -46,12 +47,18 @@ def whole(uri: str, repo: Path, mirror: Path, work: Path, rounds: int, say: Say)
         roster.write_text(
             f'[[provider]]\nname = "n"\nkind = "mirror"\nurl = "{host.tls_url}"\nca_file = "{host.ca_file}"\n'
         )
+        runs: dict[str, Callable[[], Fetched]] = {
+            "curl": lambda: _curl(host.url, shards, work / "curl", then_hash=True),
+            "ours": lambda: _get(uri, work, "--from", host.url),
+            "peer": lambda: _get(uri, work, "--from", peer_url),
+            "curl tls": lambda: _curl(host.tls_url, shards, work / "curl", ca_file=host.ca_file),
+            "ours tls": lambda: _get(uri, work, "--roster", str(roster)),
+        }
+        numbers = random.Random(1)
         for _ in range(rounds):
-            curl = _curl(host.url, shards, work / "curl", then_hash=True)
-            ours = _get(uri, work, "--from", host.url)
-            theirs = _get(uri, work, "--from", peer_url)
-            curl_tls = _curl(host.tls_url, shards, work / "curl", ca_file=host.ca_file)
-            ours_tls = _get(uri, work, "--roster", str(roster))
+            # what a run leaves of the page cache makes the next one quicker or slower: each follows each
+            done = {name: runs[name]() for name in numbers.sample(sorted(runs), len(runs))}
+            curl, ours, theirs, curl_tls, ours_tls = (done[name] for name in runs)
             faster.runs.append(curl.seconds / ours.seconds)
             cpu.runs.append(ours.cpu_s / curl.cpu_s)
             served.runs.append(ours.seconds / theirs.seconds)

@@ -91,6 +91,9 @@ class FetchEngine:
         self._changed = threading.Condition(lock)  # for waiters: a want was met, or failed
         self._work = threading.Condition(lock)  # for workers: there may be something to start
         self._stop = threading.Event()
+        # So many hash and write at a time: more on two cores only wait for locks of the kernel (2 GB from one mirror:
+        # 2.3 to 5.1 s of system time with eight at a time, 1.6 with two), while they may all wait for their sources.
+        self._cores = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._waiters = 0
         self._jobs: dict[int, _FileJob | _BlockJob] = {}
         self._banned: dict[bytes, set[str]] = {}  # digest → who sent it wrong: a ban outlives the file's handle
@@ -314,7 +317,8 @@ class FetchEngine:
                     return False
                 job.writing += 1
             try:
-                job.sink.write(leaf, data)
+                with self._cores:
+                    job.sink.write(leaf, data)
             except HashMismatchError as error:
                 self._keep(source, job.file.layout.leaf_cid(leaf), data)
                 raise WrongBytesError(f"leaf {leaf} of {job.file.path or job.file.layout.cid.short()}") from error
