@@ -10,6 +10,8 @@ A folder of shards (tar, parquet, tokens) is published as it lies; anything else
 
 from __future__ import annotations
 
+import os
+import struct
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -47,6 +49,14 @@ _BINARY = frozenset(
     + (".safetensors", ".onnx", ".h5", ".hdf5", ".lmdb", ".mdb", ".db", ".sqlite")
 )  # does not weigh in the choice
 LABELS = frozenset((".json", ".txt", ".cls", ".cls2", ".index", ".id", ".inx", ".caption"))
+
+
+_STAMP = struct.Struct("<qqqQ").pack  # size, times, inode
+
+
+def stamp_of(about: os.stat_result) -> bytes:
+    """The stamp of a `SourceFile`."""
+    return _STAMP(about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
 
 
 @dataclass(frozen=True, slots=True)

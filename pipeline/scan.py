@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import time
 from pathlib import Path
 
 from ..storage.blocks.stamp import RACY_NS
 from ..storage.errors import ConfigError
-from .detect import SourceFile
+from .detect import SourceFile, stamp_of
 from .skipped import Skipped, printable
 
-_STAMP = struct.Struct("<qqqQ").pack  # size, times, inode
 _FOR_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH  # spares a system call for nearly every file
 
 
@@ -68,8 +66,7 @@ def _scan_folder(source: Path, folder: str, folders: list[str], found: list[Sour
         elif about.st_mode & _FOR_ALL != _FOR_ALL and not os.access(entry.path, os.R_OK):
             skipped.add(name, "cannot be read: permission denied")
         else:
-            mtime_ns, ctime_ns = about.st_mtime_ns, about.st_ctime_ns
-            old = mtime_ns < settled_ns and ctime_ns < settled_ns
-            stamp = _STAMP(about.st_size, mtime_ns, ctime_ns, about.st_ino) if old else None
+            old = about.st_mtime_ns < settled_ns and about.st_ctime_ns < settled_ns
+            stamp = stamp_of(about) if old else None
             found.append(SourceFile(name, about.st_size, stamp))
     folders.extend(reversed(below))

@@ -63,6 +63,10 @@ def audit(
         )
         if provider.first_failure:
             words.append(f"              first: {provider.first_failure}")
+        if provider.gave_up_after is not None:
+            words.append(
+                f"              silent: given up after {provider.gave_up_after} answers, the rest counts as failed"
+            )
     emit(document, as_json=as_json, words="\n".join(words))
     if not found.ok:
         raise typer.Exit(1)

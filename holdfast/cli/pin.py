@@ -117,8 +117,16 @@ def _root(uri: str) -> CID:
 
 
 def _matching(target: PinTarget, which: str) -> list[Pin]:
-    bare = which.removeprefix("ipfs://")
-    found = [item for item in target.ls() if which in (item.requestid, item.name) or bare == str(item.cid)]
+    from ..storage.cid import CID
+    from ..storage.errors import FormatError
+
+    if not which:
+        raise ConfigError("an empty argument names no pin", hint="`holdfast pin ls` shows CID, name and id of each")
+    try:
+        root = CID.parse(which.removeprefix("ipfs://")).v1()
+    except FormatError:
+        root = None
+    found = [item for item in target.ls() if which in (item.requestid, item.name) or root == item.cid.v1()]
     if not found:
         raise ConfigError(f"{target.name} has no pin {which!r}", hint="`holdfast pin ls` shows those it has")
     return found

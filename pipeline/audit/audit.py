@@ -4,51 +4,27 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
-from ...storage.cid import CID
+from ...storage.cid import CID, RAW
 from ...storage.dag.walk import NoLayoutError
 from ...storage.errors import ConfigError, UnsupportedError
 from ...storage.fetch.tree import RemoteTree, TreeFile
 from ...storage.session import Session, SourcesArgument, choose_sources, user_policy
 from ...storage.sources.netguard import NetGuard
-from ...storage.sources.source import FileRef, Source
+from ...storage.sources.source import FileRef
 from ...storage.uri import DatasetUri
-from .challenge import OK, Answer, Question, ask
-from .draw import CONFIDENCE, draw, loss_at_most
+from .challenge import Question
+from .draw import CONFIDENCE, draw
+from .provider import Auditee, ProviderVerdict
 
 DEFAULT_SAMPLES = 459  # at 99 %, no failure among so many bounds the loss at 1 % (facts: 1 - 0.01^(1/459))
 MAX_SAMPLES = 1_000_000
 _THREADS = 4  # of each provider
-_MAX_BACKLOG = 64
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderVerdict:
-    """One provider: how many of its answers were of which verdict, and what that says.
-
-    `verdict` is OK when all were; else the worst of them. `loss_at_most`: the part of all bytes that may be missing
-    there at `CONFIDENCE`. It says that they can be retrieved through this provider, not where they are stored.
-    """
-
-    name: str
-    url: str
-    verdict: str
-    samples: int
-    failed: int
-    verdicts: dict[str, int]
-    loss_at_most: float
-    bytes: int
-    seconds: float
-    first_failure: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether every answer was right."""
-        return self.failed == 0
+_MAX_THREADS = 64
+_EMPTY = CID.of(RAW, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +44,6 @@ class AuditResult:
         return all(provider.ok for provider in self.providers)
 
 
-_WORST = ("WRONG_BYTES", "OVERSIZE", "WITHHELD", "MISSING", "TRUNCATED", "SLOW", "FORBIDDEN", "UNREACHABLE")
-
-
 def audit(
     uri: str,
     *,
@@ -84,8 +57,9 @@ def audit(
     """Audit every provider in `sources` (URLs, a roster or its path; None: the default roster).
 
     `seed`: hex, public; None: 32 random bytes, which the result names. `deadline_s`: for one answer. `on_progress`:
-    answers so far, and in all. Raises `ConfigError` (input), `UnavailableError` when nobody has the tree itself,
-    `FormatError`, `UnsupportedError` for files whose leaves are no ranges of them.
+    answers so far, and in all. A provider that stays silent is given up, and holds up no other. Raises `ConfigError`
+    (input; a tree without one byte), `UnavailableError` when nobody has the tree itself, `FormatError`,
+    `UnsupportedError` for files whose leaves are no ranges of them.
     """
     where = DatasetUri.parse(uri)
     if not 1 <= samples <= MAX_SAMPLES:
@@ -93,49 +67,75 @@ def audit(
     salt = _seed(seed)
     chosen = choose_sources(sources, redirects=redirects)
     with Session(where, chosen, policy=user_policy(None)) as session:
-        questions, files, total = _questions(session.tree, where, salt, samples)
+        drawn = _drawn(session.tree, where, salt, samples)
     done = 0
-    lock, stop = threading.Lock(), threading.Event()
+    lock = threading.Lock()
 
-    def count(_: Future[Answer]) -> None:
+    def count(answers: int) -> None:
         nonlocal done
         with lock:
-            done += 1
-            on_progress(done, len(questions) * len(chosen))
+            done += answers
+            on_progress(done, samples * len(chosen))
 
-    with ThreadPoolExecutor(min(_THREADS * len(chosen), _MAX_BACKLOG), thread_name_prefix="audit") as pool:
+    asked = [Auditee(source, drawn.questions(), samples, deadline_s, count) for source in chosen]
+    threads = max(1, min(_THREADS, _MAX_THREADS // len(asked)))  # its own: a slow one holds up nobody else
+    with ThreadPoolExecutor(threads * len(asked), thread_name_prefix="audit") as pool:
         try:
-            asked: list[list[Future[Answer]]] = [[] for _ in chosen]
-            for question in questions:  # all providers side by side: a slow one does not hold up the others' order
-                for source, futures in zip(chosen, asked, strict=True):
-                    futures.append(pool.submit(ask, source, question, deadline_s=deadline_s, stop=stop))
-                    futures[-1].add_done_callback(count)
-            answers = [[future.result() for future in futures] for futures in asked]
+            for work in [pool.submit(each.work) for each in asked for _ in range(threads)]:
+                work.result()
         finally:
-            stop.set()
+            for each in asked:
+                each.stop()
             pool.shutdown(cancel_futures=True)
             for source in chosen:
                 source.close()
-    found = tuple(_verdict(source, given) for source, given in zip(chosen, answers, strict=True))
-    return AuditResult(where.root, salt.hex(), samples, files, total, found)
+    found = tuple(each.verdict() for each in asked)
+    return AuditResult(where.root, salt.hex(), samples, len(drawn.sizes), sum(drawn.sizes), found)
 
 
-def _questions(tree: RemoteTree, where: DatasetUri, seed: bytes, samples: int) -> tuple[list[Question], int, int]:
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What is asked for. The questions are made anew for each provider: there may be a million of them."""
+
+    seed: bytes
+    root: CID
+    samples: int
+    sizes: list[int]
+    refs: dict[int, FileRef]  # of the files that were drawn
+
+    def questions(self) -> Iterator[Question]:
+        for challenge in draw(self.seed, self.root, self.sizes, self.samples):
+            ref = self.refs[challenge.file]
+            # a link's size counts the nodes below it, too: bytes behind the end are those of the last leaf
+            yield Question(challenge.number, ref, min(challenge.offset // ref.layout.leaf_size, ref.layout.leaves - 1))
+
+
+def _drawn(tree: RemoteTree, where: DatasetUri, seed: bytes, samples: int) -> _Drawn:
     if where.path:
         tree = RemoteTree(tree.engine, where.root, tree.nodes, tree.find(where.path))
-    files = [file for file in tree.files(on_link=lambda _path, _target: None) if file.tsize]
-    sizes = [file.tsize for file in files]
+    files: list[TreeFile] = []
+    sizes: list[int] = []
+    for file in tree.files(on_link=lambda _path, _target: None):
+        size = file.tsize or _size(tree, file)
+        if size:
+            files.append(replace(file, tsize=size))
+            sizes.append(size)
+    if not files:
+        raise ConfigError(
+            f"there is nothing to audit in {where}: no file has a byte", hint="check the CID and the path"
+        )
     refs: dict[int, FileRef] = {}
-    questions = []
     for challenge in draw(seed, where.root, sizes, samples):
         if challenge.file not in refs:
             refs[challenge.file] = _ref(tree, files[challenge.file])
-        layout = refs[challenge.file].layout
-        # a link's size counts the nodes below it, too: bytes behind the end are those of the last leaf
-        offset = min(challenge.offset, layout.size - 1)
-        leaf = layout.leaves_of(offset, offset + 1)[0]
-        questions.append(Question(challenge.number, refs[challenge.file], leaf))
-    return questions, len(files), sum(sizes)
+    return _Drawn(seed, where.root, samples, sizes, refs)
+
+
+def _size(tree: RemoteTree, file: TreeFile) -> int:
+    """The size of a file whose link says none, or that is the root itself."""
+    if file.cid.codec == RAW:
+        return 0 if file.cid == _EMPTY else len(tree.node(file.cid))
+    return _ref(tree, file).layout.size
 
 
 def _ref(tree: RemoteTree, file: TreeFile) -> FileRef:
@@ -143,22 +143,9 @@ def _ref(tree: RemoteTree, file: TreeFile) -> FileRef:
         return tree.ref(file)
     except NoLayoutError as error:
         raise UnsupportedError(
-            f"{file.path} cannot be audited: its leaves are no plain ranges of it",
+            f"{tree.path_of(file) or file.cid} cannot be audited: its leaves are no plain ranges of it",
             hint="publish it with holdfast, or add it to Kubo with --cid-version=1 --raw-leaves",
         ) from error
-
-
-def _verdict(source: Source, answers: Sequence[Answer]) -> ProviderVerdict:
-    verdicts = Counter(answer.verdict for answer in answers)
-    failures = [answer for answer in answers if answer.verdict != OK]
-    worst = next((verdict for verdict in _WORST if verdicts[verdict]), OK if not failures else failures[0].verdict)
-    first = failures[0] if failures else None
-    return ProviderVerdict(
-        source.name, source.url, worst, len(answers), len(failures), dict(verdicts),
-        loss_at_most(len(answers), len(failures)), sum(answer.bytes for answer in answers),
-        max((answer.seconds for answer in answers), default=0.0),
-        f"leaf {first.question.leaf} of {first.question.file.path}: {first.reason}" if first else "",
-    )  # fmt: skip
 
 
 def _seed(text: str | None) -> bytes:

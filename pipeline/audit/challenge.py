@@ -23,6 +23,9 @@ class Question:
     file: FileRef
     leaf: int
 
+    def __str__(self) -> str:
+        return f"leaf {self.leaf} of {self.file.path or self.file.root}"  # a root that is a file has no path
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -73,7 +76,7 @@ def _once(source: Source, question: Question, deadline_s: float) -> tuple[str, s
         timer.cancel()
     if right:
         return OK, "", transfer.received
-    return "WRONG_BYTES", f"leaf {leaf} of {question.file.path} is not what it should be", transfer.received
+    return "WRONG_BYTES", f"{question} is not what it should be", transfer.received
 
 
 __all__ = ["OK", "Answer", "Question", "ask"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -28,19 +28,20 @@ class Challenge:
     offset: int
 
 
-def draw(seed: bytes, root: CID, sizes: Sequence[int], samples: int) -> list[Challenge]:
+def draw(seed: bytes, root: CID, sizes: Sequence[int], samples: int) -> Iterator[Challenge]:
     """`samples` challenges over files of these sizes in bytes. Raises `ValueError` when there is not one byte."""
     ends = list(accumulate(sizes))
     total = ends[-1] if ends else 0
     if total < 1 or samples < 1:
         raise ValueError(f"{samples} samples of {total} bytes")
-    found = []
-    for number in range(samples):
-        digest = hashlib.sha256(seed + bytes(root) + number.to_bytes(8, "big")).digest()
-        at = int.from_bytes(digest, "big") % total  # of 256 bits: the bias is below 2^-190
-        file = bisect_right(ends, at)
-        found.append(Challenge(number, file, at - (ends[file] - sizes[file])))
-    return found
+    return (_challenge(seed, root, ends, number) for number in range(samples))
+
+
+def _challenge(seed: bytes, root: CID, ends: Sequence[int], number: int) -> Challenge:
+    digest = hashlib.sha256(seed + bytes(root) + number.to_bytes(8, "big")).digest()
+    at = int.from_bytes(digest, "big") % ends[-1]  # of 256 bits: the bias is below 2^-190
+    file = bisect_right(ends, at)
+    return Challenge(number, file, at - (ends[file - 1] if file else 0))
 
 
 def loss_at_most(samples: int, failed: int, confidence: float = CONFIDENCE) -> float:

@@ -25,6 +25,7 @@ from .tar import WRITER_VERSION, pack_tars
 from .text import TextRows
 
 NewFile = Callable[[str], Path]
+ROWS_VERSION = "rows-1"  # changes whenever the same rows would give other bytes
 
 
 def pack(
@@ -61,8 +62,8 @@ def pack(
         raise ConfigError(f"{source}: the column {name!r} is one of holdfast's own keys", hint="rename the column")
     progress.stage("pack", rows.size.raw_bytes)
     whole = shard_key(
-        source, files, "parquet", pa.__version__, detected.kind, options.shard_size, rows.size.rows_per_group(),
-        rows.schema.serialize().to_pybytes().hex(),
+        source, files, "parquet", ROWS_VERSION, pa.__version__, detected.kind, options.shard_size,
+        rows.size.rows_per_group(), rows.schema.serialize().to_pybytes().hex(),
     )  # fmt: skip
 
     def key_of(number: int) -> bytes | None:

@@ -21,7 +21,7 @@ from ...storage.errors import ConfigError
 from ...storage.limits import MIB
 from ...storage.shards.tar import BLOCK, split_name
 from ..describe import MAX_COLUMNS, Facts
-from ..detect import SourceFile
+from ..detect import SourceFile, stamp_of
 from ..skipped import printable
 from .packed import Lookup, Packed, shard_key
 from .source import changed
@@ -98,7 +98,7 @@ def pack_tars(
 def write_tar(source: Path, files: Iterable[SourceFile], path: Path) -> Facts:
     """Write one tar, durably; returns what `describe` would find in it.
 
-    Raises `FileChangedError` for a file that has not the size that was planned.
+    Raises `FileChangedError` for a file that is not, or does not stay, as the scan saw it.
     """
     root, index, at, last = f"{source}/", array("Q"), 0, ""
     columns: dict[str, str] = {}
@@ -113,7 +113,7 @@ def write_tar(source: Path, files: Iterable[SourceFile], path: Path) -> Facts:
                     columns[printable(extension)] = "bytes"
                 head = header(file.name, file.size)
                 out.write(head)
-                _copy(root + file.name, file.size, out)
+                _copy(root + file.name, file, out)
                 padded = _padded(file.size)
                 out.write(_ZEROS[: padded - file.size])
                 at += len(head) + padded
@@ -185,14 +185,15 @@ def _record(key: bytes, value: bytes) -> bytes:
     return str(length).encode() + body
 
 
-def _copy(path: str, size: int, out: BinaryIO) -> None:
-    """The bytes of a file, which must be `size`."""
+def _copy(path: str, file: SourceFile, out: BinaryIO) -> None:
+    """The bytes of a file, which must be, from first to last, the one that the scan saw."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
     try:
-        left = size
+        stamp = file.stamp or stamp_of(os.fstat(fd))
+        left = size = file.size
         while True:
             try:
                 data = os.read(fd, min(left + 1, MIB))  # one more than there should be: a file that grew is seen
@@ -201,10 +202,11 @@ def _copy(path: str, size: int, out: BinaryIO) -> None:
             left -= len(data)
             if left < 0 or (not data and left):
                 raise changed(Path(path))
-            if not left and (size < MIB or not data):
-                out.write(data)
-                return
             out.write(data)
+            if not left and (size < MIB or not data):
+                break
+        if stamp_of(os.fstat(fd)) != stamp:  # rewritten at the same size: what was read may be half and half
+            raise changed(Path(path))
     finally:
         os.close(fd)
 

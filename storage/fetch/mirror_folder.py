@@ -96,7 +96,9 @@ class MirrorFolder:
             return
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for path in [*self._partial.glob(".*.tmp"), self._partial / _LOCK]:
+            # marks without their file: a kill came right behind the renaming
+            widows = [path for path in self._partial.glob("*.marks") if not path.with_suffix("").exists()]
+            for path in [*self._partial.glob(".*.tmp"), *widows, self._partial / _LOCK]:
                 path.unlink(missing_ok=True)
             self._partial.rmdir()
         except OSError:  # another one is here, or leaves for it to go on from

@@ -5,12 +5,14 @@ It is asked for the root of the dataset as a gateway and as a mirror at once: on
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from ..cid import CID
-from ..errors import MissingError, PeerError, UnreachableError, WrongBytesError
+from ..errors import MissingError, PeerError, SlowError, UnreachableError, WrongBytesError
 from ..limits import MAX_BLOCK_BYTES
 from .gateway import Gateway
 from .http import Endpoint, HttpClient
@@ -20,6 +22,8 @@ from .transfer import Transfer
 
 _PROBE_CID = "bafkqaaa"  # the identity CID of nothing: every trustless gateway answers 200 and an empty body
 _POLL_S = 0.05
+_GRACE_S = 0.5  # for the answer as a gateway, once that as a mirror is right
+_LATER = (429, 503)  # to be asked later, and no third time now
 
 
 class Probed:
@@ -46,7 +50,7 @@ class Probed:
         http = HttpClient(self._endpoint)
         paths = (f"/ipfs/{root}?format=raw", f"/{BLOCKS_FOLDER}/{root.v1()}")
         try:
-            as_gateway, as_mirror = _both([_reading(http, path) for path in paths], transfer)
+            as_gateway, as_mirror = _both([_reading(http, path) for path in paths], root.matches, transfer)
             for kind, answer in ((Gateway, as_gateway), (Mirror, as_mirror)):
                 if isinstance(answer, bytes) and root.matches(answer):
                     self._root = root, answer
@@ -64,6 +68,9 @@ class Probed:
         as_mirror: bytes | PeerError,
     ) -> Source:
         """Neither gave the root: a gateway may lack it, or lie about it; anything else is of no use."""
+        overloaded = [e for e in (as_gateway, as_mirror) if isinstance(e, UnreachableError) and e.status in _LATER]
+        if overloaded:
+            raise max(overloaded, key=lambda error: error.retry_after_s)
         if self._is_gateway(http, transfer):
             return Gateway(self.name, self._endpoint, max_rate=self.max_rate)
         if isinstance(as_mirror, bytes):
@@ -115,22 +122,42 @@ def _reading(http: HttpClient, path: str) -> Callable[[Transfer], bytes]:
     return read
 
 
-def _both(questions: list[Callable[[Transfer], bytes]], transfer: Transfer) -> list[bytes | PeerError]:
-    """Ask all at once; the answer or the failure of each. Cancelling `transfer` ends them all."""
+def _both(
+    questions: list[Callable[[Transfer], bytes]], right: Callable[[bytes], bool], transfer: Transfer
+) -> list[bytes | PeerError]:
+    """Ask all at once; the answer or the failure of each. Cancelling `transfer` ends them all.
+
+    Once one is `right`, those behind it are dropped, and those before it have `_GRACE_S` left: a path that hangs does
+    not take a good source away.
+    """
     parts = [Transfer() for _ in questions]
-    with ThreadPoolExecutor(len(questions), thread_name_prefix="holdfast-probe") as pool:
-        futures: list[Future[bytes]] = [pool.submit(ask, part) for ask, part in zip(questions, parts, strict=True)]
-        while wait(futures, _POLL_S).not_done:
-            try:
-                transfer.check()
-            except PeerError as reason:
-                for part in parts:
-                    part.cancel(reason)
-                raise
-    found: list[bytes | PeerError] = []
-    for future in futures:
-        try:
-            found.append(future.result())
-        except PeerError as error:
-            found.append(error)
-    return found
+    dropped = SlowError("not waited for: another path gave the root")
+    pool = ThreadPoolExecutor(len(questions), thread_name_prefix="holdfast-probe")
+    futures: list[Future[bytes]] = [pool.submit(ask, part) for ask, part in zip(questions, parts, strict=True)]
+    pool.shutdown(wait=False)  # who is dropped is woken, and ends by itself: in the resolver of names, later
+    grace_end = math.inf
+    try:
+        while True:
+            first = next((at for at, future in enumerate(futures) if _is_right(future, right)), len(futures))
+            left = [future for future in futures[:first] if not future.done()]
+            if first < len(futures):
+                grace_end = min(grace_end, time.monotonic() + _GRACE_S)
+            if not left or time.monotonic() >= grace_end:
+                return [_answer(future) if future.done() else dropped for future in futures]
+            wait(left, _POLL_S, FIRST_COMPLETED)
+            transfer.check()
+    finally:
+        for part in parts:
+            part.cancel(dropped)
+
+
+def _is_right(future: Future[bytes], right: Callable[[bytes], bool]) -> bool:
+    answer = _answer(future) if future.done() else None
+    return isinstance(answer, bytes) and right(answer)
+
+
+def _answer(future: Future[bytes]) -> bytes | PeerError:
+    try:
+        return future.result()
+    except PeerError as error:
+        return error

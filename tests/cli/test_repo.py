@@ -11,7 +11,9 @@ import pytest
 from cli.conftest import Dataset, Done
 
 from holdfast.storage.blocks.disk import DiskStore
+from holdfast.storage.cid import CID
 from support.ageing import age
+from support.dags import Dag
 from support.running_node import RunningNode
 
 Command = Callable[..., Done]
@@ -81,6 +83,29 @@ def test_an_unpinned_root_can_be_pinned_again_while_it_is_there(command: Command
     assert command("gc", "--repo", repo, "--json").json()["files"] == 0
     absent = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
     command("pin", "add", absent, "--repo", repo, "--json").failed(2, "store", "is not complete in", "--to URL")
+
+
+def test_an_empty_argument_names_no_pin(command: Command, repo: Path, dataset: Dataset) -> None:
+    command("pin", "add", dataset.uri, "--repo", repo)
+    for what in ("rm", "status"):
+        command("pin", what, "", "--repo", repo, "--json").failed(2, "config", "names no pin", "pin ls")
+    assert sorted(pin["name"] for pin in command("pin", "ls", "--repo", repo, "--json").json()["pins"]) == ["", "mini"]
+
+
+def test_a_pin_is_found_by_either_version_of_its_cid(command: Command, repo: Path) -> None:
+    with DiskStore(repo).open() as store:
+        root = Dag(store).directory(empty=Dag(store).raw(b""))
+    old = str(CID(0, root.codec, root.multihash))
+    for added, removed in ((old, old), (old, root), (root, old), (old, f"ipfs://{root}")):
+        assert command("pin", "add", added, "--repo", repo).code == 0
+        done = command("pin", "rm", removed, "--repo", repo, "--json")
+        assert [pin["cid"] for pin in done.json()["removed"]] == [str(root)], done
+
+
+def test_pinning_what_was_deleted_is_an_error_and_leaves_no_pin(command: Command, repo: Path, dataset: Dataset) -> None:
+    min((repo / "files").glob("*.parquet")).unlink()
+    command("pin", "add", dataset.uri, "--repo", repo, "--json").failed(2, "store", "is not complete in", "--to URL")
+    assert [pin["name"] for pin in command("pin", "ls", "--repo", repo, "--json").json()["pins"]] == ["mini"]
 
 
 def test_a_peer_is_asked_to_pin_to_list_and_to_forget(command: Command, dataset: Dataset, tmp_path: Path) -> None:

@@ -164,7 +164,8 @@ class Get(_OverARepo):
 
     def at_end(self, place: Path) -> None:
         self._compare(place / "dest")
-        assert _names(place / "dest") == _names(self.world.place / "mirror")
+        differ = _names(place / "dest") ^ _names(self.world.place / "mirror")
+        assert not differ, f"DEST and a mirror differ in {sorted(differ)}"
 
     def _compare(self, dest: Path) -> None:
         for name in _names(dest):

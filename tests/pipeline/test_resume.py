@@ -118,3 +118,18 @@ def test_a_file_that_changed_is_packed_again(tmp_path: Path, monkeypatch: pytest
     assert second.root != first.root
     assert len(made) == 1
     assert publish(source, repo=tmp_path / "fresh", **OPTIONS).root == second.root
+
+
+def test_rows_are_packed_again_by_another_version_of_our_packer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = corpus(tmp_path / "src", "jsonl")
+    root = publish(source, repo=tmp_path / "repo", **OPTIONS).root
+    made: list[object] = []
+    finish = parquet.ShardWriter.finish
+    monkeypatch.setattr(parquet.ShardWriter, "finish", lambda self: made.append(self) or finish(self))
+    publish(source, repo=tmp_path / "repo", **OPTIONS)
+    assert made == []
+    monkeypatch.setattr("holdfast.pipeline.pack.packer.ROWS_VERSION", "rows-2")
+    assert publish(source, repo=tmp_path / "repo", **OPTIONS).root == root, "the version is not in the dataset"
+    assert made

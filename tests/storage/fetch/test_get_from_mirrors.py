@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+from holdfast.storage.fetch.mirror_folder import MirrorFolder
 from holdfast.storage.get import get
 from support.mirror_server import MirrorServer, Reply
 from support.trees import mirror_folder
@@ -52,3 +53,16 @@ def test_two_mirrors_one_of_which_flips_bytes(tmp_path: Path) -> None:
     stats = {source.url: source for source in result.sources}
     assert stats[good.url].wrong == 0
     assert (stats[bad.url].state == "demoted") == (stats[bad.url].wrong > 0)
+
+
+def test_what_a_kill_left_half_written_goes_and_what_can_be_gone_on_with_stays(tmp_path: Path) -> None:
+    partial = tmp_path / "copy/.holdfast/partial"
+    partial.mkdir(parents=True)
+    for name in (".f.bin.1234abcd.tmp", "renamed.marks", "half", "half.marks"):
+        (partial / name).write_bytes(b"x")
+    first, second = MirrorFolder(tmp_path / "copy").open_folder(), MirrorFolder(tmp_path / "copy").open_folder()
+    first.close()
+    assert len(list(partial.iterdir())) == 5, "another one fills this folder: nothing of it is ours to remove"
+    second.close()
+    second.close()
+    assert sorted(path.name for path in partial.iterdir()) == ["half", "half.marks"]
