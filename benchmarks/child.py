@@ -14,16 +14,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-_SAMPLE_S = 0.02
+_SAMPLE_S = 0.2  # reading smaps takes milliseconds, and stops the process meanwhile
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a job took: seconds, CPU seconds (user and system), the peak of its PSS in bytes."""
+    """What a job took: seconds, CPU seconds (user and system), the peak of its PSS in bytes, and that before it."""
 
     seconds: float
     cpu_s: float
     peak_pss: int
+    base_pss: int
 
 
 def run(job: str, *arguments: str | Path) -> Done:
@@ -72,7 +73,8 @@ def main() -> None:
     """Run the job, watched by a thread."""
     job, *arguments = sys.argv[1:]
     _warm(job)
-    peak, stop = 0, threading.Event()
+    base = pss()
+    peak, stop = base, threading.Event()
 
     def watch() -> None:
         nonlocal peak
@@ -88,7 +90,8 @@ def main() -> None:
     seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
     stop.set()
     watcher.join()
-    print(json.dumps({"seconds": seconds, "cpu_s": cpu_s, "peak_pss": peak}))
+    peak = max(peak, pss())
+    print(json.dumps({"seconds": seconds, "cpu_s": cpu_s, "peak_pss": peak, "base_pss": base}))
 
 
 if __name__ == "__main__":
