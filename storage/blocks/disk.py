@@ -207,8 +207,9 @@ class DiskStore:
         return None
 
     def open_block(self, cid: CID) -> tuple[OpenFile, int, int] | None:
-        """A file that surely holds this leaf still, with offset and length; close the file after use.
+        """A file that holds this leaf, hashed now, and surely will while its stamp stays; its offset and length.
 
+        Close the file after use. The hash is for the leaf index, which may be rotten too: sendfile looks at nothing.
         None when there is none: `get` reads and hashes, wherever the block is.
         """
         for row, offset, length in self._locations(cid):
@@ -216,7 +217,7 @@ class DiskStore:
                 file = OpenFile(row)
             except OSError:
                 continue
-            if file.trusted():
+            if file.trusted() and cid.matches(os.pread(file.fd, length, offset)):
                 return file, offset, length
             file.close()
         return None

@@ -295,3 +295,19 @@ def test_nodes_are_durable_when_they_are_synced_and_only_once(
     store.put(block.cid, block.data)
     store.nodes.sync()
     assert str(path) in synced, "who wrote it first may have been killed"
+
+
+def test_a_rotten_leaf_index_does_not_make_a_trusted_file_give_out_other_bytes(
+    tmp_path: Path, store: DiskStore
+) -> None:
+    adopt(store, tmp_path / "src/a.bin")
+    opened = store.open_block(LAYOUT.leaf_cid(1))
+    assert opened is not None
+    opened[0].close()
+    (segment,) = store.leaves.folder.glob("*.leaves")
+    data = bytearray(segment.read_bytes())
+    for at in range(16 + 32 * LAYOUT.leaves, len(data), 16):
+        data[at + 8] ^= 1  # the offset of each leaf
+    segment.write_bytes(data)
+    with DiskStore(store.folder).open() as again:
+        assert again.open_block(LAYOUT.leaf_cid(1)) is None
