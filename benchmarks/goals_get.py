@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .goal import Goal
+from .measure import level
 from .nginx import nginx
 from .servers import faults, peer
 
@@ -56,7 +57,6 @@ def whole(uri: str, repo: Path, mirror: Path, work: Path, rounds: int, say: Say)
         }
         numbers = random.Random(1)
         for _ in range(rounds):
-            # what a run leaves of the page cache makes the next one quicker or slower: each follows each
             done = {name: runs[name]() for name in numbers.sample(sorted(runs), len(runs))}
             curl, ours, theirs, curl_tls, ours_tls = (done[name] for name in runs)
             faster.runs.append(curl.seconds / ours.seconds)
@@ -114,7 +114,7 @@ def _from(urls: Sequence[str]) -> list[str]:
 def _get(uri: str, work: Path, *sources: str) -> Fetched:
     folder = work / "got"
     command = [sys.executable, "-m", "holdfast", "get", uri, str(folder), "--json", *sources]
-    os.sync()  # nobody pays for what the run before left to be written
+    level()
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     seconds, cpu_s = time.perf_counter() - started, _cpu_since(before)
@@ -129,7 +129,7 @@ def _curl(
     paths = [folder / shard.name for shard in shards]
     pairs = [part for path in paths for part in ("-o", str(path), f"{url}/data/{path.name}")]
     trust = ["--cacert", str(ca_file)] if ca_file else []
-    os.sync()
+    level()
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(["curl", "-sS", "--fail", *trust, *pairs], check=True)
     if then_hash:
