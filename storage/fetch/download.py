@@ -24,7 +24,7 @@ from .engine import LeafSink
 from .lies import name_lie
 from .tree import RemoteTree, TreeFile
 
-_AHEAD_BYTES = 256 * MIB  # wants, not memory: with 50 ms before each answer, 64 MiB are too few to keep a line busy
+_AHEAD_BYTES = 512 * MIB  # wants, not memory: with 50 ms before each answer, 64 MiB are too few to keep a line busy
 _CHUNK_BYTES = 4 * MIB
 _LANES = 2  # files that are asked for in turn: two threads that write into one wait for its lock in the kernel
 _MAX_OPEN = 64

@@ -13,9 +13,11 @@ class FetchPolicy:
 
     threads: int = 8  # requests in flight over all sources
     run_bytes: int = 4 * MIB  # longest run: longer ones gain nothing (facts: what reaches the ceiling),
-    max_run_bytes: int = 16 * MIB  # but where an answer takes long to begin: then a run is to last four times as long
+    max_run_bytes: int = 64 * MIB  # but where an answer takes long to begin: then a run is to last four times as long
     run_aim_s: float = 0.5  # a run should take about so long: a slow source gets shorter ones
-    max_window: int = 4  # requests in flight to one source
+    max_window: int = 4  # requests in flight to one source: more only share the line and the cores,
+    far_s: float = 0.02  # but while answers take this long to begin, and that is a quarter of them or more,
+    far_window: int = 8  # others can use the line meanwhile
     progress_deadline_s: float = 30.0  # without any source making progress on a leaf
     hard_deadline_factor: float = 10.0  # drippers that take turns cannot hold a leaf longer than this many deadlines
     stall_s: float = 0.5  # a request without a byte for so long may be hedged

@@ -95,12 +95,16 @@ class Score:
             # the share of each of the requests in flight: the whole line's rate is what the window multiplies
             seen = received / max(elapsed_s - first_byte_s * 0.5, 1e-4)
             if seen > 0.5 * self.rate or self.window > 2:
-                self.window = min(self.window + 1, policy.max_window)
+                self._widen(policy, first_byte_s > max(policy.far_s, elapsed_s / 4))
             if seen < 0.25 * self.rate:
                 self.window = max(self.window - 1, 1)
             self.rate += _EWMA * (seen - self.rate)
         else:  # all latency: it says nothing of the rate, and only more requests at once make it quicker
-            self.window = min(self.window + 1, policy.max_window)
+            self._widen(policy, first_byte_s > policy.far_s)
+
+    def _widen(self, policy: FetchPolicy, far: bool) -> None:
+        limit = policy.far_window if far else policy.max_window
+        self.window = max(min(self.window + 1, limit), self.window - 1)
 
     def failed(self, error: PeerError, now: float, policy: FetchPolicy, jitter: float) -> None:
         """An answer that broke. `jitter` is in [0, 1)."""

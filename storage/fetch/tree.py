@@ -22,7 +22,9 @@ _AHEAD_OF_FILE = 64  # inner nodes of one file: 64 of them are 64 GiB
 _MAX_DEPTH = 64
 # Thirty directories, each with the next one in it twice, are a tree of a billion: more visits than this are a bomb.
 _VISITS, _VISITS_PER_ENTRY = 1_000, 100
-_AHEAD = 16  # nodes of the next entries: in trees of others, a small file is one
+# Nodes of the next entries: in trees of others, a small file is one. Few at first: all of them in flight would be a
+# round trip that no leaf takes part in.
+_FIRST_AHEAD, _AHEAD = 4, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class RemoteTree:
         stack = [start]
         seen: set[CID] = set()
         visits = known = 0  # directories entered, and entries of different ones
+        ahead = _FIRST_AHEAD
         while stack:
             path, at, tsize = stack.pop()
             if at.codec == RAW:
@@ -104,7 +107,7 @@ class RemoteTree:
                 continue
             if at.codec != DAG_PB:
                 raise UnsupportedError(f"{path or at}: a block of codec 0x{at.codec:x} is neither file nor directory")
-            self.ask_ahead(cid for _, cid, _ in islice(reversed(stack), _AHEAD))
+            self.ask_ahead(cid for _, cid, _ in islice(reversed(stack), ahead))
             resolved = walk.run(walk.resolve(at, []), self.node)
             if resolved.kind == "directory":
                 visits += 1
@@ -121,6 +124,7 @@ class RemoteTree:
                     for name, entry in reversed(list(zip(names, entries, strict=True)))
                 )
             elif resolved.kind in ("file", "raw"):
+                ahead = min(ahead + 1, _AHEAD)
                 yield TreeFile(path, at, tsize)
             elif resolved.kind == "symlink" and on_link is not None:
                 on_link(path, walk.run(walk.link_target(at), self.node))

@@ -18,7 +18,7 @@ def _reader_of(sock: socket.socket | None) -> Callable[[memoryview], int] | None
     """What reads from a socket into memory, by the shortest way."""
     if isinstance(sock, ssl.SSLSocket):
         read = sock.read
-        return lambda view: int(read(len(view), view))
+        return lambda view: read(len(view), view)
     return None if sock is None else sock.recv_into
 
 
@@ -47,7 +47,7 @@ class Answer:
         """Fill `view` exactly. Raises `TruncatedError` when the body ends before."""
         filled = 0
         while filled < len(view):
-            count = self._read_some(view[filled:])
+            count = self._fill(view[filled:]) if self._direct else self._read_some(view[filled:])
             if not count:
                 self._transfer.check()
                 raise TruncatedError(f"the answer ended {len(view) - filled} bytes early")
@@ -76,6 +76,20 @@ class Answer:
             self.readinto(part)
             count -= len(part)
 
+    def _fill(self, view: memoryview) -> int:
+        """As much of `view` as the answer has, past http.client: a loop that runs for every 16 KiB of TLS."""
+        read, transfer, filled = self._past, self._transfer, 0
+        assert read is not None
+        assert self.left is not None
+        wanted = min(len(view), self.left)
+        try:
+            while filled < wanted and (count := read(view[filled:wanted])):
+                filled += count
+                transfer.received += count
+        finally:
+            self.left -= filled
+        return filled
+
     def _read_some(self, view: memoryview) -> int:
         if self.left is None:
             count = self._response.readinto(view[:65536])
@@ -83,11 +97,8 @@ class Answer:
             if not self.left or self._response.fp is None:
                 return 0
             view = view[: self.left]
-            if self._direct and self._past is not None:
-                count = self._past(view)
-            else:
-                count = self._response.fp.readinto1(view)
-                self._direct = len(view) > _BUFFER_BYTES  # a longer read leaves nothing in it
+            count = self._response.fp.readinto1(view)
+            self._direct = self._past is not None and len(view) > _BUFFER_BYTES  # a longer read leaves nothing in it
             self.left -= count
         if self._transfer.first_byte_at is None:
             self._transfer.first_byte_at = time.monotonic()
