@@ -24,6 +24,7 @@ from ..storage.dag.build import Entry, build_file
 from ..storage.dag.layout import FileLayout
 from ..storage.dag.walk import file_layout, raw_layout, run
 from ..storage.errors import HoldfastError
+from ..storage.limits import DEFAULT_LEAF_BYTES
 
 _BATCH_LEAVES = 1 << 20  # of one index segment: 32 MiB of digests held in memory
 _BATCH_S = 2.0  # what a kill loses, of files that were hashed already
@@ -156,10 +157,14 @@ class Keeper:
         return kept
 
     def keep_bytes(self, data: bytes, suffix: str) -> Kept:
-        """Keep a small file that we made, in a file of its own."""
+        """Keep a small file that we made, in a file of its own.
+
+        Its leaves are of 1 MiB whatever those of the shards are: it is read whole, and a manifest page of one leaf
+        needs no node, which would be a round trip more before the first sample.
+        """
         path = self.new_file(suffix)
         write_owned(path, data)
-        return self.keep(hash_file(path, self._leaf_size, workers=1), owned=True)
+        return self.keep(hash_file(path, DEFAULT_LEAF_BYTES, workers=1), owned=True)
 
     def _flush_in_time(self) -> None:
         if self._leaves >= _BATCH_LEAVES or time.monotonic() - self._flushed_at > _BATCH_S:
