@@ -26,7 +26,7 @@ from holdfast.storage.get import get
 from . import goals_get, goals_large, goals_publish, nginx
 from .goal import Goal
 from .goal_plot import plot
-from .measure import machine
+from .measure import in_memory, machine
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("publish", "loose", "get", "many", "delay", "first", "shards", "clients")
@@ -41,9 +41,14 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="this part only; again for more")
     options = parser.parse_args()
     about, started = machine(), time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="holdfast-goals-") as folder:
-        parts = tuple(options.only or PARTS)
-        found = _measure(Path(folder), parts, 1 if options.quick else options.rounds, 8 if options.quick else 1)
+    with (
+        tempfile.TemporaryDirectory(prefix="holdfast-goals-") as folder,
+        tempfile.TemporaryDirectory(prefix="holdfast-goals-", dir=in_memory(6 << 30)) as inputs,
+    ):
+        parts, rounds, scale = tuple(options.only or PARTS), options.rounds, 1
+        if options.quick:
+            rounds, scale = 1, 8
+        found = _measure(Path(folder), Path(inputs), parts, rounds, scale)
     _print(found)
     document = {
         "machine": about,
@@ -57,17 +62,18 @@ def main() -> None:
     print(f"{document['seconds']} s; {RESULTS / 'goals.json'}, goals.png")
 
 
-def _measure(work: Path, parts: tuple[str, ...], rounds: int, scale: int) -> list[Goal]:
+def _measure(work: Path, inputs: Path, parts: tuple[str, ...], rounds: int, scale: int) -> list[Goal]:
+    """`inputs`: where what is read lies; what is written goes to `work`."""
     found: list[Goal] = []
     if {"publish", "get", "many", "delay", "clients"} & set(parts):
-        shards = _shards(work / "tokens", 32 // scale)
+        shards = _shards(inputs / "tokens", 32 // scale)
     if "publish" in parts:
         found += goals_publish.in_place(shards, work, rounds, _say)
     if "loose" in parts:
-        found += goals_publish.loose(work, 200_000 // scale, rounds, _say)
+        found += goals_publish.loose(work, inputs / "loose", 200_000 // scale, rounds, _say)
     if {"get", "many", "delay", "clients"} & set(parts):
-        repo, mirror = work / "repo", work / "mirror"
-        uri = publish(work / "tokens", name="t", repo=repo, format="tokens", dtype="uint16").uri
+        repo, mirror = work / "repo", inputs / "mirror"
+        uri = publish(inputs / "tokens", name="t", repo=repo, format="tokens", dtype="uint16").uri
         with DiskStore(repo).open(create=False) as store:
             get(uri, mirror, store=store)
         parts_of_get: list[tuple[str, Callable[[], list[Goal]]]] = [

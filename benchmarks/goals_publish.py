@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import child
 from .goal import Goal
-from .measure import hash_file
+from .measure import hash_file, level
 
 TOKENS = ("format=tokens", "dtype=uint16")
 
@@ -36,26 +36,28 @@ def in_place(shards: list[Path], work: Path, rounds: int, say: Callable[[str], N
     return [rate, memory]
 
 
-def loose(work: Path, count: int, rounds: int, say: Callable[[str], None]) -> list[Goal]:
-    """`count` files of 2 KB."""
+def loose(work: Path, source: Path, count: int, rounds: int, say: Callable[[str], None]) -> list[Goal]:
+    """`count` files of 2 KB in `source`."""
     rate = Goal(f"publish {count:,} files of 2 KB / tar and one sha256 pass", 0.5)
     memory = Goal(f"publish {count:,} files: memory", 250, at_least=False, unit="MB (PSS)")
     data = random.Random(1).randbytes(2048 + count)
     for number in range(count):
-        path = work / f"loose/{number // 1000:04d}/{number:07d}.jpg"
+        path = source / f"{number // 1000:04d}/{number:07d}.jpg"
         if number % 1000 == 0:
             path.parent.mkdir(parents=True)
         path.write_bytes(data[number : number + 2048])
     for _ in range(rounds):
+        level()
         started = time.perf_counter()
-        subprocess.run(["tar", "cf", work / "x.tar", "-C", work, "loose"], check=True)
+        subprocess.run(["tar", "cf", work / "x.tar", "-C", source.parent, source.name], check=True)
         hash_file(work / "x.tar")
         floor = time.perf_counter() - started
         (work / "x.tar").unlink()
-        done = child.run("publish", work / "loose", work / "repo")
+        level()
+        done = child.run("publish", source, work / "repo")
         shutil.rmtree(work / "repo")
         rate.runs.append(floor / done.seconds)
         memory.runs.append(done.peak_pss / 1e6)
         say(f"publish loose: {done.seconds:.2f} s, tar and sha256 {floor:.2f} s, {done.peak_pss / 1e6:.0f} MB")
-    shutil.rmtree(work / "loose")
+    shutil.rmtree(source)
     return [rate, memory]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -88,6 +89,19 @@ def hash_files_on_all_cores(paths: Iterable[Path]) -> None:
     """The floor over several files, a file to a thread, as many threads as cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(hash_file, paths))
+
+
+def in_memory(needed_bytes: int) -> str | None:
+    """The folder for inputs that are to come out of memory, whoever reads them: tmpfs with room, else the default.
+
+    A page cache is not enough: systems that reclaim it early (DAMON) drop files within two seconds of their last use,
+    and then the disk is measured, by the luck of who comes next.
+    """
+    folder = "/dev/shm"
+    try:
+        return folder if shutil.disk_usage(folder).free > 2 * needed_bytes else None
+    except OSError:
+        return None
 
 
 def level(memory_bytes: int = 3 << 30) -> None:

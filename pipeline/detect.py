@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from operator import itemgetter
+from typing import Literal, NamedTuple
 
 from ..storage.errors import ConfigError
 from ..storage.manifest import ShardFormat, check_path
@@ -59,8 +60,7 @@ def stamp_of(about: os.stat_result) -> bytes:
     return _STAMP(about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """A file of the source: its relative POSIX path and its size in bytes.
 
     `stamp`: as it was found, in few bytes: there may be millions; None when a change could leave it as it is.
@@ -68,7 +68,7 @@ class SourceFile:
 
     name: str
     size: int
-    stamp: bytes | None = field(default=None, compare=False)
+    stamp: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,44 +87,45 @@ def detect(files: list[SourceFile], format_: Format) -> Detected:
     """Choose the kind and its files. Raises `ConfigError` when no file can be a sample."""
     media = any(_suffix(file.name) in MEDIA for file in files)
     known: dict[str, Kind | None] = {}  # by suffix, where no other part of the name matters
-    kinds: list[tuple[SourceFile, Kind | None]] = []
+    kinds: list[Kind | None] = []
     for file in files:
         suffix = _suffix(file.name)
         if suffix in _TWO_PART:
-            kinds.append((file, _kind(file.name, format_, media=media)))
+            kinds.append(_kind(file.name, format_, media=media))
             continue
         if suffix not in known:
             known[suffix] = _kind(file.name, format_, media=media)
-        kinds.append((file, known[suffix]))
-    weight: Counter[Kind] = Counter()
-    for file, kind in kinds:
-        if kind is not None and kind in _ALLOWED[format_]:
-            weight[kind] += file.size + 1  # empty files count too
+        kinds.append(known[suffix])
+    weights: Counter[Kind | None] = Counter()
+    for file, kind in zip(files, kinds, strict=True):
+        weights[kind] += file.size + 1  # empty files count too
+    weight = {kind: weights[kind] for kind in _ALLOWED[format_] if kind in weights}
     if not weight:
         raise _nothing(files, format_)
     chosen = max(weight, key=lambda each: (weight[each], each))
     if chosen == "tokens" and format_ == "auto":
         raise ConfigError(
-            f"{next(file.name for file, each in kinds if each == 'tokens')!r} may hold tokens of any width",
+            f"{files[kinds.index('tokens')].name!r} may hold tokens of any width",
             hint="give --format tokens --dtype uint16 (or uint32)",
         )
-    return _chosen(chosen, kinds, format_)
+    return _chosen(chosen, files, kinds, format_)
 
 
-def _chosen(kind: Kind, kinds: list[tuple[SourceFile, Kind | None]], format_: Format) -> Detected:
-    files: list[SourceFile] = []
+def _chosen(kind: Kind, files: list[SourceFile], kinds: list[Kind | None], format_: Format) -> Detected:
+    chosen: list[SourceFile] = []
     left_out: list[tuple[str, str]] = []
-    for file, each in kinds:
-        reason = _refusal(file, each, kind)
-        if reason:
+    for file, each in zip(files, kinds, strict=True):
+        if each == kind == "loose":
+            chosen.append(file)
+        elif reason := _refusal(file, each, kind):
             left_out.append((file.name, reason))
         else:
-            files.append(file)
+            chosen.append(file)
     if kind == "loose":
-        files = _group(files, left_out, need_media=format_ == "auto")
-    if not files:
-        raise _nothing([file for file, _ in kinds], format_, left_out)
-    return Detected(kind, tuple(files), tuple(left_out))
+        chosen = _group(chosen, left_out, need_media=format_ == "auto")
+    if not chosen:
+        raise _nothing(files, format_, left_out)
+    return Detected(kind, tuple(chosen), tuple(left_out))
 
 
 def _refusal(file: SourceFile, kind: Kind | None, chosen: Kind) -> str:
@@ -177,24 +178,35 @@ def _kind(name: str, format_: Format, *, media: bool) -> Kind | None:
 
 def _group(files: list[SourceFile], left_out: list[tuple[str, str]], *, need_media: bool) -> list[SourceFile]:
     """Files in the order of their keys; those that make no sample are moved to `left_out`."""
-    keyed: list[tuple[str, str, SourceFile]] = []
-    for file in files:
+    keyed: list[
+        tuple[str, str, int]
+    ] = []  # no objects of ours: the garbage collector would look at each again and again
+    for number, file in enumerate(files):
         parts = split_name(file.name)
         if parts is None:
             left_out.append((file.name, "a name without extension is no member of a sample"))
         elif parts[1] in RESERVED:
             left_out.append((file.name, f"{parts[1]} is a key of holdfast's own"))
         else:
-            keyed.append((*parts, file))
-    keyed.sort(key=lambda item: (item[0].encode(), item[1].encode()))
+            keyed.append((*parts, number))
+    keyed.sort()  # texts sort as their UTF-8 does
+    media: dict[str, bool] = {}  # by extension
     grouped: list[SourceFile] = []
-    for _, members in groupby(keyed, key=lambda item: item[0]):
-        sample = [file for _, _, file in members]
-        if need_media and not any(_suffix(file.name) in MEDIA for file in sample):
-            left_out += [(file.name, "a label without an image, sound or array of its stem") for file in sample]
+    for _, members in groupby(keyed, key=itemgetter(0)):
+        sample = list(members)
+        if need_media and not any(_is_media(extension, media) for _, extension, _ in sample):
+            reason = "a label without an image, sound or array of its stem"
+            left_out += [(files[number].name, reason) for _, _, number in sample]
         else:
-            grouped += sample
+            grouped += [files[number] for _, _, number in sample]
     return grouped
+
+
+def _is_media(extension: str, known: dict[str, bool]) -> bool:
+    """Of what follows the first dot of a name, the last suffix decides."""
+    if extension not in known:
+        known[extension] = _suffix(f"a.{extension}") in MEDIA
+    return known[extension]
 
 
 def _suffix(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from operator import attrgetter
 from pathlib import Path
 
 from ..storage.blocks.stamp import RACY_NS
@@ -13,6 +14,7 @@ from .detect import SourceFile, stamp_of
 from .skipped import Skipped, printable
 
 _FOR_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH  # spares a system call for nearly every file
+_KIND_AND_READERS, _REGULAR_FOR_ALL = 0o170000 | _FOR_ALL, stat.S_IFREG | _FOR_ALL
 
 
 def scan(source: Path, skipped: Skipped) -> list[SourceFile]:
@@ -36,13 +38,13 @@ def scan(source: Path, skipped: Skipped) -> list[SourceFile]:
         named = skipped.named()
         hint = f"{skipped.count} left out; the first, {named[0][0]!r}: {named[0][1]}" if named else "put shards into it"
         raise ConfigError(f"{source} holds no file that can be published", hint=hint)
-    return sorted(found, key=lambda file: file.name.encode())
+    return sorted(found)  # by name: texts sort as their UTF-8 does
 
 
 def _scan_folder(source: Path, folder: str, folders: list[str], found: list[SourceFile], skipped: Skipped) -> None:
     try:
         with os.scandir(source / folder) as listing:
-            entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
+            entries = sorted(listing, key=attrgetter("name"))
     except OSError as error:
         if not folder:
             raise
@@ -50,23 +52,32 @@ def _scan_folder(source: Path, folder: str, folders: list[str], found: list[Sour
         return
     below: list[str] = []
     settled_ns = time.time_ns() - RACY_NS
+    prefix = f"{folder}/" if folder else ""
     for entry in entries:
-        name = f"{folder}/{entry.name}" if folder else entry.name
+        name = prefix + entry.name
         about = entry.stat(follow_symlinks=False)
-        if printable(name) != name:
-            skipped.add(name, "its name is not UTF-8")
-        elif entry.name.startswith("."):
-            skipped.add(name, "hidden")
-        elif stat.S_ISLNK(about.st_mode):
-            skipped.add(name, "a symbolic link, not followed")
-        elif stat.S_ISDIR(about.st_mode):
+        mode = about.st_mode
+        usual = mode & _KIND_AND_READERS == _REGULAR_FOR_ALL and name.isascii() and entry.name[0] != "."
+        if not usual and (reason := _reason(name, entry, mode)):
+            skipped.add(name, reason)
+        elif stat.S_ISDIR(mode):
             below.append(name)
-        elif not stat.S_ISREG(about.st_mode):
-            skipped.add(name, "not a regular file")
-        elif about.st_mode & _FOR_ALL != _FOR_ALL and not os.access(entry.path, os.R_OK):
-            skipped.add(name, "cannot be read: permission denied")
         else:
             old = about.st_mtime_ns < settled_ns and about.st_ctime_ns < settled_ns
-            stamp = stamp_of(about) if old else None
-            found.append(SourceFile(name, about.st_size, stamp))
+            found.append(SourceFile(name, about.st_size, stamp_of(about) if old else None))
     folders.extend(reversed(below))
+
+
+def _reason(name: str, entry: os.DirEntry[str], mode: int) -> str:
+    """Why an entry is left out; empty for folders and for files that can be published."""
+    if printable(name) != name:
+        return "its name is not UTF-8"
+    if entry.name.startswith("."):
+        return "hidden"
+    if stat.S_ISLNK(mode):
+        return "a symbolic link, not followed"
+    if stat.S_ISDIR(mode):
+        return ""
+    if not stat.S_ISREG(mode):
+        return "not a regular file"
+    return "" if os.access(entry.path, os.R_OK) else "cannot be read: permission denied"

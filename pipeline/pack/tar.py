@@ -11,10 +11,11 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import groupby
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import BinaryIO
 
+from ...storage.blocks.atomic import sync_file
 from ...storage.blocks.stamp import Stamp
 from ...storage.blocks.verified_file import disk_error
 from ...storage.errors import ConfigError
@@ -37,17 +38,24 @@ _MAX_OCTAL = 8**11 - 1  # 8 GiB
 def plan_tars(files: Iterable[SourceFile], shard_size: int) -> Iterator[tuple[SourceFile, ...]]:
     """The files of each tar: whole samples, as many as fit into `shard_size` bytes, at least one. Pure."""
     shard: list[SourceFile] = []
-    used = len(END)
-    for _, members in groupby(files, key=_key):
-        sample = list(members)
-        size = sum([_head_size(file) + _padded(file.size) for file in sample])
-        if shard and used + size > shard_size:
-            yield tuple(shard)
-            shard, used = [], len(END)
-        shard += sample
-        used += size
-    if shard:
+    sample: list[SourceFile] = []
+    last, size, used = "", 0, len(END)
+    for file in files:
+        key = _key(file)
+        if key != last:
+            if shard and used + size > shard_size:
+                yield tuple(shard)
+                shard, used = [], len(END)
+            shard += sample
+            used += size
+            last, size, sample = key, 0, []
+        sample.append(file)
+        size += _head_size(file) + _padded(file.size)
+    if shard and used + size > shard_size:
         yield tuple(shard)
+        shard = []
+    if shard or sample:
+        yield tuple(shard + sample)
 
 
 def pack_tars(
@@ -68,7 +76,10 @@ def pack_tars(
     if sum(file.size for file in files) < _SMALL_BYTES * len(files):
         count = 1
     pending: deque[tuple[Future[Packed], int]] = deque()
-    pool = ThreadPoolExecutor(count, thread_name_prefix="pack")
+    pool = ThreadPoolExecutor(
+        count + 1, thread_name_prefix="pack"
+    )  # one more: while a tar is synced the next is written
+    writing = BoundedSemaphore(count)
 
     def make(shard: tuple[SourceFile, ...]) -> Packed:
         key = shard_key(source, shard, WRITER_VERSION)
@@ -76,7 +87,13 @@ def pack_tars(
         if known is not None:
             return known
         path = new_file(".tar")
-        return Packed(path, key, facts=write_tar(source, shard, path))
+        with writing:
+            facts = write_tar(source, shard, path)
+        try:
+            sync_file(path)
+        except OSError as error:
+            raise disk_error(error, path) from error
+        return Packed(path, key, facts=facts)
 
     def take() -> Packed:
         future, size = pending.popleft()
@@ -96,7 +113,7 @@ def pack_tars(
 
 
 def write_tar(source: Path, files: Iterable[SourceFile], path: Path) -> Facts:
-    """Write one tar, durably; returns what `describe` would find in it.
+    """Write one tar; returns what `describe` would find in it.
 
     Raises `FileChangedError` for a file that is not, or does not stay, as the scan saw it.
     """
@@ -115,12 +132,12 @@ def write_tar(source: Path, files: Iterable[SourceFile], path: Path) -> Facts:
                 out.write(head)
                 _copy(root + file.name, file, out)
                 padded = _padded(file.size)
-                out.write(_ZEROS[: padded - file.size])
+                if padded != file.size:
+                    out.write(_ZEROS[: padded - file.size])
                 at += len(head) + padded
             index.append(at)
             out.write(END)
             out.flush()
-            os.fsync(out.fileno())
             stamp = Stamp.of(out.fileno())
     except OSError as error:
         raise disk_error(error, path) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ def test_a_file_rewritten_at_the_same_size_while_it_is_read_is_named(
     path.parent.mkdir()
     path.write_bytes(b"1" * SIZE)
     time.sleep(0.03)
-    files = [replace(file, stamp=None if young else file.stamp) for file in scan(path.parent, Skipped())]
+    files = [file._replace(stamp=None if young else file.stamp) for file in scan(path.parent, Skipped())]
     assert all(file.stamp is None for file in files) is young
     read, reads = os.read, []
 
