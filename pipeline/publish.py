@@ -15,6 +15,7 @@ from pathlib import Path
 from ..configs.settings import repo_folder
 from ..storage.blocks.block import Block
 from ..storage.blocks.disk import DiskStore
+from ..storage.blocks.journal import Journal
 from ..storage.blocks.lease import lease
 from ..storage.dag.build import Entry, build_tree
 from ..storage.errors import ConfigError
@@ -29,6 +30,7 @@ from .name import point_name
 from .options import DEFAULT_SHARD_BYTES, Dtype, Format, PublishOptions
 from .pack.packed import packed_before
 from .pack.packer import pack
+from .pack.survey import SurveyLog
 from .progress import Progress
 from .result import OnProgress, PublishResult
 from .scan import scan
@@ -85,7 +87,8 @@ def publish(
         lease(folder, "publish"),
         Keeper(store, options.leaf_size) as keeper,
     ):
-        draft = _Draft(source, detected, options, keeper, skipped, progress)
+        log = SurveyLog(Journal(store.catalog), source, detected.kind)
+        draft = _Draft(source, detected, options, keeper, skipped, progress, log)
         draft.collect()
         root, nodes = draft.finish()
         keeper.flush()
@@ -93,6 +96,7 @@ def publish(
             store.put(node.cid, node.data)
         store.nodes.sync()
         unchanged = point_name(store.catalog, options.name, root.cid, time.time_ns())
+        log.drop()
     return PublishResult(
         root.cid, options.name, draft.samples, len(draft.shards), sum(shard.bytes for shard in draft.shards),
         draft.new_bytes, time.monotonic() - started, skipped.named(), skipped.count, tuple(draft.warnings), unchanged,
@@ -110,9 +114,10 @@ class _Draft:
         keeper: Keeper,
         skipped: Skipped,
         progress: Progress,
+        log: SurveyLog,
     ) -> None:
         self.source, self.detected, self.options = source, detected, options
-        self.keeper, self.skipped, self.progress = keeper, skipped, progress
+        self.keeper, self.skipped, self.progress, self.log = keeper, skipped, progress, log
         self.format = SHARD_FORMAT[detected.kind]
         self.entries: dict[str, Entry] = {}
         self.shards: list[Shard] = []
@@ -147,7 +152,7 @@ class _Draft:
             )  # fmt: skip
         self.writer, shards = pack(
             self.source, self.detected, options, self.keeper.new_file, self.skipped, self.progress,
-            lambda key: packed_before(self.keeper, key),
+            lambda key: packed_before(self.keeper, key), self.log,
         )  # fmt: skip
         return shards
 

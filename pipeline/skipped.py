@@ -22,6 +22,12 @@ class Skipped:
             if len(self._named) < MAX_NAMED:
                 self._named.append((printable(name), reason))
 
+    def take(self, other: Skipped) -> None:
+        """Note what another one did, behind all of this."""
+        with self._lock:
+            self.count += other.count
+            self._named += other.named()[: MAX_NAMED - len(self._named)]
+
     def named(self) -> tuple[tuple[str, str], ...]:
         """The first ones, in the order they were met."""
         return tuple(self._named)

@@ -66,7 +66,10 @@ def main() -> None:
         fail(HoldfastError("interrupted"), as_json=as_json)
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback on the screen
-        if hasattr(error, "format_message"):  # typer's usage errors; its classes are private
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: what it has, in full
+            typer.echo(str(error.format_message()))  # type: ignore[attr-defined]
+            code = 2
+        elif hasattr(error, "format_message"):  # typer's usage errors; its classes are private
             fail(ConfigError(error.format_message(), hint="see holdfast --help"), as_json=as_json)
             code = 2
         else:

@@ -43,7 +43,7 @@ def cid(
 
     size = parse_size(leaf_size)
     if not 1 <= size <= MAX_LEAF_BYTES:
-        raise ConfigError(f"--leaf-size {leaf_size}: expected at most 1MiB")
+        raise ConfigError(f"--leaf-size {leaf_size}: expected 1 byte to 1MiB", hint="1MiB is the default; or 256KiB")
     entry = hash_tree(path, size)
     emit({"cid": str(entry.cid), "path": str(path)}, as_json=as_json, words=f"{entry.cid} {path}")
 
@@ -105,11 +105,17 @@ def import_(
     repo: Repo = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take CAR files into the repository. Every block is hashed. Exit code 1 when blocks are missing at the end."""
-    from ..storage.blocks.car_file import first_missing, import_car
+    """Take CAR files into the repository. Every block is hashed. Exit code 1 when blocks are missing at the end.
+
+    After a kill the same command goes on where it was; what came through a pipe starts over.
+    """
+    from ..storage.blocks.car_file import first_missing, import_car, look
     from ..storage.blocks.disk import DiskStore
 
     found = []
+    for file in files:  # before there is a repository
+        if str(file) != "-":
+            look(file)
     with DiskStore(repo_path(repo)).open() as store:
         read = [(file, import_car(store, file, _standard_input() if str(file) == "-" else None)) for file in files]
         for file, summary in read:

@@ -97,7 +97,7 @@ def _target(to: str | None, token_file: Path | None, repo: Path | None) -> Itera
         from ..storage.node.pin_local import LocalPins
 
         if token_file:
-            raise ConfigError("--token-file goes with --to")
+            raise ConfigError("--token-file goes with --to", hint="the repository here asks for no token")
         with DiskStore(repo_path(repo)).open(create=False) as store:
             yield LocalPins(store)
         return

@@ -54,12 +54,16 @@ def verify(
     from ..storage.blocks.check import Checked, check
     from ..storage.blocks.disk import DiskStore
     from ..storage.blocks.stat import stat as run
+    from ..storage.errors import StoreError
 
     done = Checked()
     read = 0
     with DiskStore(repo_path(repo)).open(create=False) as store, progress("verifying") as update:
-        about = run(store)
-        total = about.owned_bytes + about.referenced_bytes + about.node_bytes
+        try:
+            about = run(store)
+            total = about.owned_bytes + about.referenced_bytes + about.node_bytes
+        except StoreError:  # a damaged catalogue: what is wrong is for the check to say
+            total = 0
 
         def note(size: int) -> None:
             nonlocal read
@@ -69,7 +73,7 @@ def verify(
         faults = list(check(store, done, workers=workers, on_bytes=note))
     document = {"ok": not faults, **asdict(done), "faults": [asdict(fault) for fault in faults]}
     words = [f"{done.files} files and {done.blocks} blocks are right, {format_size(done.bytes)}; {len(faults)} faults"]
-    words += [f"  {f.file} at byte {f.offset}: {f.cid}: {f.reason}" for f in faults[:_SHOWN]]
+    words += [f"  {f.file}{f' at byte {f.offset}: {f.cid}' if f.cid else ''}: {f.reason}" for f in faults[:_SHOWN]]
     if len(faults) > _SHOWN:
         words.append("    … (--json names all)")
     if faults:

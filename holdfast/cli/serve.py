@@ -113,7 +113,9 @@ def _read_token(path: Path) -> bytes:
         with path.open("rb") as file:
             token = file.read(MAX_TOKEN_BYTES + 1).strip()
     except OSError as error:
-        raise ConfigError(f"--token-file {path} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"--token-file {path} cannot be read: {error.strerror}", hint="make one: openssl rand -hex 32"
+        ) from error
     if not token or len(token) > MAX_TOKEN_BYTES or len(token.split()) != 1:
         raise ConfigError(
             f"--token-file {path}: expected one line of at most {MAX_TOKEN_BYTES} characters without spaces",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from ...storage.errors import ConfigError
 from ..detect import SourceFile
 from ..skipped import Skipped
+from .columns import MAX_COLUMNS, Columns
 from .packed import START, Position
 from .rows import RowCount, tables_of_lines
 from .source import MAX_ROW_BYTES, changed, lines, open_source
@@ -19,7 +21,8 @@ from .source import MAX_ROW_BYTES, changed, lines, open_source
 _INT = re.compile(r"0|-?[1-9][0-9]{0,17}")  # no leading zeros: they would be lost
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 _BOOL = frozenset(("true", "false", "True", "False"))
-_MAX_COLUMNS = 4096
+
+_ARROW = {"": pa.string(), "text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 
 Row = dict[str, str]
 
@@ -43,8 +46,17 @@ class _Column:
             self.kind = "text"
 
     def arrow(self) -> pa.DataType:
-        kinds = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
-        return kinds.get(self.kind, pa.string())
+        return _ARROW[self.kind]
+
+    def state(self) -> str:
+        return self.kind
+
+    @classmethod
+    def parse(cls, state: Any) -> _Column:
+        column = cls()
+        _ARROW[state]  # a KeyError for what is none of them
+        column.kind = state
+        return column
 
     def array(self, cells: list[str | None]) -> pa.Array:
         if self.kind in ("int", "float", "bool"):
@@ -60,28 +72,34 @@ class CsvRows:
     def __init__(self, source: Path, files: Sequence[SourceFile]) -> None:
         self.size = RowCount()
         self._source, self._files = source, files
-        self._columns: dict[str, _Column] = {}
+        self._columns = Columns(_Column)
 
     @property
     def schema(self) -> pa.Schema:
         """See `RowSource.schema`."""
-        return pa.schema([(name, column.arrow()) for name, column in self._columns.items()])
+        return self._columns.schema
 
-    def survey(self, skipped: Skipped, on_bytes: Callable[[int], None]) -> None:
-        """See `RowSource.survey`."""
-        for file in self._files:
-            for row, length, _ in self._rows(file, skipped):
-                for name, cell in row.items():
-                    if name not in self._columns:
-                        self._columns[name] = _Column()
-                    self._columns[name].see(cell)
-                self.size.add(length)
-            if len(self._columns) > _MAX_COLUMNS:
-                raise ConfigError(
-                    f"{self._source / file.name} brings the columns to more than {_MAX_COLUMNS}",
-                    hint="check that it is CSV, with commas",
-                )
-            on_bytes(file.size)
+    def see(self, file: SourceFile, skipped: Skipped) -> None:
+        """See `RowSource.see`."""
+        for row, length, _ in self._rows(file, skipped):
+            self._columns.see(row)
+            self.size.add(length)
+        if len(self._columns) > MAX_COLUMNS:
+            raise ConfigError(
+                f"{self._source / file.name} brings the columns to more than {MAX_COLUMNS}",
+                hint="check that it is CSV, with commas",
+            )
+
+    def state(self) -> object:
+        """See `RowSource.state`."""
+        return self._columns.state()
+
+    def go_on(self, files: Sequence[SourceFile], state: Any) -> None:
+        """See `RowSource.go_on`."""
+        self._columns.go_on(state)
+
+    def check(self) -> None:
+        """See `RowSource.check`."""
         if not self.size.rows:
             raise ConfigError(
                 f"none of {len(self._files)} files in {self._source} holds a header and a row",
@@ -96,7 +114,7 @@ class CsvRows:
 
     def _table(self, rows: list[Row], file: SourceFile) -> pa.Table:
         try:
-            arrays = [column.array([row.get(name) for row in rows]) for name, column in self._columns.items()]
+            arrays = [column.array([row.get(name) for row in rows]) for name, column in self._columns]
             return pa.table(arrays, schema=self.schema)
         except pa.ArrowException as error:
             raise changed(self._source / file.name) from error

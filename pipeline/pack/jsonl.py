@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,11 @@ import pyarrow as pa
 from ...storage.errors import ConfigError
 from ..detect import SourceFile
 from ..skipped import Skipped
+from .columns import MAX_COLUMNS, Columns
 from .packed import START, Position
 from .rows import RowCount, tables_of_lines
 from .source import MAX_ROW_BYTES, changed, lines, open_source
 from .types import ColumnType
-
-_MAX_COLUMNS = 4096
 
 
 class JsonlRows:
@@ -28,35 +27,40 @@ class JsonlRows:
     def __init__(self, source: Path, files: Sequence[SourceFile]) -> None:
         self.size = RowCount()
         self._source, self._files = source, files
-        self._columns: dict[str, ColumnType] = {}
+        self._columns = Columns(ColumnType)
 
     @property
     def schema(self) -> pa.Schema:
         """See `RowSource.schema`: columns in the order in which they first appear."""
-        return pa.schema([(name, column.arrow()) for name, column in self._columns.items()])
+        return self._columns.schema
 
-    def survey(self, skipped: Skipped, on_bytes: Callable[[int], None]) -> None:
-        """See `RowSource.survey`."""
-        for file in self._files:
-            for row, length, _ in self._rows(file, skipped):
-                for name, value in row.items():
-                    column = self._columns.get(name)
-                    if column is None:
-                        column = self._columns[name] = ColumnType()
-                    column.see(value)
-                self.size.add(length)
-                if len(self._columns) > _MAX_COLUMNS:
-                    raise ConfigError(
-                        f"{self._source / file.name} brings the columns to more than {_MAX_COLUMNS}",
-                        hint="put such keys into one object",
-                    )
-            on_bytes(file.size)
+    def see(self, file: SourceFile, skipped: Skipped) -> None:
+        """See `RowSource.see`."""
+        for row, length, _ in self._rows(file, skipped):
+            self._columns.see(row)
+            self.size.add(length)
+            if len(self._columns) > MAX_COLUMNS:
+                raise ConfigError(
+                    f"{self._source / file.name} brings the columns to more than {MAX_COLUMNS}",
+                    hint="put such keys into one object",
+                )
+
+    def state(self) -> object:
+        """See `RowSource.state`."""
+        return self._columns.state()
+
+    def go_on(self, files: Sequence[SourceFile], state: Any) -> None:
+        """See `RowSource.go_on`."""
+        self._columns.go_on(state)
+
+    def check(self) -> None:
+        """See `RowSource.check`."""
         if not self.size.rows:
             raise ConfigError(
                 f"none of {len(self._files)} files in {self._source} holds a JSON object on a line",
                 hint="write one object a line",
             )
-        if not self._columns:
+        if not len(self._columns):
             raise ConfigError(f"all objects in {self._source} are empty", hint="check the files")
 
     def tables(self, rows: int, start: Position = START) -> Iterator[tuple[pa.Table, int, Position]]:
@@ -68,7 +72,7 @@ class JsonlRows:
     def _table(self, rows: list[dict[str, Any]], file: SourceFile) -> pa.Table:
         arrays = []
         try:
-            for name, column in self._columns.items():
+            for name, column in self._columns:
                 values = [row.get(name) for row in rows]
                 if not column.plain():
                     values = [column.fit(value) for value in values]

@@ -21,6 +21,7 @@ from .jsonl import JsonlRows
 from .packed import Lookup, Packed, shard_key
 from .parquet import pack_rows
 from .rows import RowSource
+from .survey import SurveyLog, survey
 from .tar import WRITER_VERSION, pack_tars
 from .text import TextRows
 
@@ -36,10 +37,11 @@ def pack(
     skipped: Skipped,
     progress: Progress,
     lookup: Lookup = lambda _: None,
+    log: SurveyLog | None = None,
 ) -> tuple[Writer, Iterator[ShardSource]]:
     """Who writes the shards, and the shards one after the other, each complete when it is yielded.
 
-    `lookup`: what is packed already, by its key.
+    `lookup`: what is packed already, by its key. `log`: for how far a survey has come.
     """
     files = detected.files
     total = sum(file.size for file in files)
@@ -56,7 +58,7 @@ def pack(
             rows = CsvRows(source, files)
         case _:
             rows = TextRows(source, files)
-    rows.survey(skipped, progress.add)
+    survey(rows, files, skipped, progress.add, log or SurveyLog(None, source, detected.kind))
     if RESERVED.intersection(rows.schema.names):
         name = min(RESERVED.intersection(rows.schema.names))
         raise ConfigError(f"{source}: the column {name!r} is one of holdfast's own keys", hint="rename the column")

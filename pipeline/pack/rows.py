@@ -1,14 +1,14 @@
 """The contract of what is packed into parquet.
 
-Rows are read twice: `survey` learns the schema and names what is no row; `tables` yields the rows. Both read the
-files in order, on their own, so that the result does not depend on how many threads there are.
+Rows are read twice: a survey learns the schema and names what is no row (see `survey`); `tables` yields the rows. Both
+read the files in order, so that the result does not depend on how many threads there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -44,13 +44,25 @@ class RowCount:
 
 
 class RowSource(Protocol):
-    """Files that hold rows. `survey` comes first, once."""
+    """Files that hold rows. A survey comes first: each file once, in order, then `check`."""
 
     size: RowCount
     dictionary: bool  # whether columns may repeat values often enough for a dictionary
 
-    def survey(self, skipped: Skipped, on_bytes: Callable[[int], None]) -> None:
-        """Read everything once: fills `size` and the schema. `on_bytes` counts bytes of the files."""
+    def see(self, file: SourceFile, skipped: Skipped) -> None:
+        """Read the next file: adds to `size` and the schema; what is no row goes to `skipped`."""
+
+    def state(self) -> object:
+        """What was learned so far, but for `size`, as JSON; small beside the files."""
+
+    def go_on(self, files: Sequence[SourceFile], state: Any) -> None:
+        """As if `files`, the first ones, had been seen: what `state` was then.
+
+        Raises `ValueError`, `TypeError` or `KeyError` for what is no state, and is as it was then.
+        """
+
+    def check(self) -> None:
+        """All files were seen. Raises `ConfigError` when they hold no rows."""
 
     @property
     def schema(self) -> pa.Schema:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -26,23 +27,37 @@ class TextRows:
         self.size = RowCount()
         self._source, self._files = source, files
         self._texts: list[SourceFile] = []
+        self._others: list[str] = []
 
     @property
     def schema(self) -> pa.Schema:
         """See `RowSource.schema`."""
         return _SCHEMA
 
-    def survey(self, skipped: Skipped, on_bytes: Callable[[int], None]) -> None:
-        """See `RowSource.survey`."""
-        for file in self._files:
-            on_bytes(file.size)
-            if file.size > MAX_ROW_BYTES:
-                skipped.add(file.name, f"a text of more than {MAX_ROW_BYTES >> 20} MiB: make it JSONL, a row a line")
-            elif _decoded(self._read(file)) is None:
-                skipped.add(file.name, "not UTF-8 text")
-            else:
-                self._texts.append(file)
-                self.size.add(file.size)
+    def see(self, file: SourceFile, skipped: Skipped) -> None:
+        """See `RowSource.see`."""
+        if file.size > MAX_ROW_BYTES:
+            reason = f"a text of more than {MAX_ROW_BYTES >> 20} MiB: make it JSONL, a row a line"
+        elif _decoded(self._read(file)) is None:
+            reason = "not UTF-8 text"
+        else:
+            self._texts.append(file)
+            self.size.add(file.size)
+            return
+        self._others.append(file.name)
+        skipped.add(file.name, reason)
+
+    def state(self) -> object:
+        """See `RowSource.state`: the files that are none."""
+        return self._others
+
+    def go_on(self, files: Sequence[SourceFile], state: Any) -> None:
+        """See `RowSource.go_on`."""
+        others = {str(name) for name in state}
+        self._texts, self._others = [file for file in files if file.name not in others], sorted(others)
+
+    def check(self) -> None:
+        """See `RowSource.check`."""
         if not self._texts:
             raise ConfigError(
                 f"none of {len(self._files)} files in {self._source} is UTF-8 text",

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 _EXACT = 1 << 53
 _INT64 = 1 << 63
+_KINDS = frozenset(("null", "bool", "int", "long", "float", "text", "json"))  # without parts
 _SIMPLE = {str: "text", bool: "bool", float: "float"}  # kinds that need no look at the value
 MAX_DEPTH = 16
 MAX_FIELDS = 1024  # of one record; more are a mapping, and kept as JSON
@@ -63,6 +64,26 @@ class ColumnType:
                 return pa.struct([(name, each.arrow()) for name, each in self.fields.items()])
             case _:
                 return pa.string()
+
+    def state(self) -> object:
+        """All that matters of it as JSON, for `parse`."""
+        if self.kind == "list" and self.item is not None:
+            return [self.kind, self.item.state()]
+        if self.kind == "record":
+            return [self.kind, {name: each.state() for name, each in self.fields.items()}]
+        return [self.kind, None]
+
+    @classmethod
+    def parse(cls, state: Any) -> ColumnType:
+        """Read what `state` gave. Raises `ValueError` or `TypeError` for anything else."""
+        kind, parts = state
+        if kind == "list" and parts is not None:
+            return cls(kind, item=cls.parse(parts))
+        if kind == "record":
+            return cls(kind, fields={str(name): cls.parse(each) for name, each in dict(parts).items()})
+        if kind not in _KINDS or parts is not None:
+            raise ValueError(f"{kind!r} is no kind")
+        return cls(kind)
 
     def plain(self) -> bool:
         """Whether values go into Arrow as they are: no JSON text anywhere below."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import os
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +16,8 @@ from ..dag.car import CarReader, encode_header, section_head
 from ..errors import BlockMissingError, ConfigError, FormatError, HashMismatchError
 from .atomic import sync_folder
 from .block import Block
+from .car_resume import Resume, car_name, holding, source_of
+from .car_spool import Spool
 from .catalog import FileRow
 from .disk import DiskStore, OpenFile
 from .lease import lease
@@ -86,87 +88,103 @@ def import_car(store: DiskStore, path: Path, stream: BinaryIO | None = None) -> 
 
     It is read once, from beginning to end: `path` may be a pipe, or the name for `stream`. The copy is a CARv1 of the
     same blocks in the same order, named by them: importing it again keeps one. Until the end it is `files/*.part`,
-    and none of its blocks is visible. Raises `ConfigError` (no such file), `FormatError` (cut or malformed) or
+    and none of its blocks is visible. After a kill the import of a file goes on where it was (see `car_resume`); that
+    of a pipe or a `stream` starts over. Raises `ConfigError` (no such file), `FormatError` (cut or malformed) or
     `HashMismatchError`, with file and byte; nothing is kept then.
     """
-    spool = _Spool(store)
-    with lease(store.folder, "import"):
+    with (
+        lease(store.folder, "import"),
+        nullcontext(stream) if stream is not None else _opened(path) as source,
+    ):
+        resume = Resume(store, path, source_of(source.fileno()) if stream is None else ())
         try:
-            with _opened(path) if stream is None else nullcontext(stream) as source:
-                reader = CarReader(source)
-                _read(reader, spool)
-            _take(store, spool, reader.roots)
+            with resume.alone():
+                roots, spool, read = _read(source, resume)
+                _take(store, spool, roots)
         except (FormatError, HashMismatchError) as error:
-            hint = error.hint or "get the CAR again: nothing of it was kept"
-            raise type(error)(f"{path}: {error.message}", hint=hint) from error
+            raise _named(error, path) from error
         except OSError as error:
-            raise disk_error(error, spool.path) from error
-        finally:
-            spool.drop()
-    missing = next((cid for root in reader.roots if (cid := first_missing(store, root)) is not None), None)
-    return CarSummary(reader.roots, len(spool.sections), reader.at, missing)
+            raise disk_error(error, store.files_folder) from error
+    missing = next((cid for root in roots if (cid := first_missing(store, root)) is not None), None)
+    return CarSummary(roots, len(spool.sections), read, missing)
+
+
+def look(path: Path) -> None:
+    """Raise what `import_car` would for no file, and for what is no CAR by its header. Pipes are not looked at."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return
+    with _opened(path) as source:
+        try:
+            _roots(CarReader(source))
+        except FormatError as error:
+            raise _named(error, path) from error
 
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        return path.open("rb", buffering=_BUFFER_BYTES)
+        return path.open("rb", buffering=0)  # only the header is read so
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check the path") from error
 
 
-class _Spool:
-    """The copy on its way."""
-
-    def __init__(self, store: DiskStore) -> None:
-        self.path = store.new_file(".part")
-        self.sections: list[tuple[CID, int, int]] = []  # CID, offset and length of the data
-        self._names = hashlib.sha256()
-
-    def write(self, out: BinaryIO, head: bytes, data: bytes = b"") -> None:
-        self._names.update(head)
-        out.write(head)
-        out.write(data)
-
-    @property
-    def name(self) -> str:
-        """What the copy is called: header, CIDs and lengths say which bytes it has, for each block was hashed."""
-        return f"{self._names.hexdigest()}.car"
-
-    def drop(self) -> None:
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+def _named(error: FormatError | HashMismatchError, path: Path) -> FormatError | HashMismatchError:
+    hint = error.hint or "get the CAR again: nothing of it was kept"
+    return type(error)(f"{path}: {error.message}", hint=hint)
 
 
-def _read(reader: CarReader, spool: _Spool) -> None:
-    roots = reader.roots
-    if not roots:
+def _roots(reader: CarReader) -> tuple[CID, ...]:
+    if not reader.roots:
         raise FormatError("the CAR names no root", hint="export it with the root that it is for")
-    with spool.path.open("xb") as out:
-        spool.write(out, encode_header(roots))
+    return reader.roots
+
+
+def _read(source: BinaryIO, resume: Resume) -> tuple[tuple[CID, ...], Spool, int]:
+    """Roots, the copy, synced, and the bytes of the source."""
+    reader = CarReader(source)
+    roots = _roots(reader)
+    spool, mark = resume.spool(roots)
+    if mark is not None and mark.whole:
+        return roots, spool, mark.read
+    if mark is not None:
+        source.seek(mark.read)
+    with _in_large_pieces(source) as rest:
+        reader.go_on(rest, mark.read if mark is not None else reader.at)
         for section in reader.sections():
-            cid, data = section.block.cid, section.block.data
-            spool.write(out, section_head(cid, len(data)), data)
-            spool.sections.append((cid, out.tell() - len(data), len(data)))
-        out.flush()
-        os.fsync(out.fileno())
+            spool.add(section.block.cid, section.block.data)
+            resume.note_in_time(spool, reader.at)
+    resume.note_end(spool, reader.at)
+    return roots, spool, reader.at
 
 
-def _take(store: DiskStore, spool: _Spool, roots: tuple[CID, ...]) -> None:
+@contextmanager
+def _in_large_pieces(source: BinaryIO) -> Iterator[BinaryIO]:
+    if not isinstance(source, io.RawIOBase):  # somebody else's stream
+        yield source
+        return
+    buffered = io.BufferedReader(source, _BUFFER_BYTES)
+    try:
+        yield buffered
+    finally:
+        buffered.detach()
+
+
+def _take(store: DiskStore, spool: Spool, roots: tuple[CID, ...]) -> None:
     """Make the blocks visible: those that the leaf index cannot name as files of their own, the others in the copy.
 
     All under the sweep lock: a gc that has looked at the file of this name must not remove the one that we put there.
+    And one at a time for each name: the stamp in the catalogue must be that of the file.
     """
-    with store.sweep.shared():
+    with holding(store, bytes.fromhex(spool.heads), wait=True), store.sweep.shared():
         _adopt(store, spool, roots)
 
 
-def _adopt(store: DiskStore, spool: _Spool, roots: tuple[CID, ...]) -> None:
+def _adopt(store: DiskStore, spool: Spool, roots: tuple[CID, ...]) -> None:
     with spool.path.open("rb") as copy:
         for cid, offset, length in spool.sections:
             if cid.multihash[:2] != SHA2_256_PREFIX:
                 copy.seek(offset)
                 store.put(cid, copy.read(length))
-    target = store.files_folder / spool.name
+    target = store.files_folder / car_name(spool.heads)
     row = store.catalog.file_at(target)
     if row is not None and _is_here(store, row, spool) and store.catalog.keep_files([row.id]):
         return
@@ -176,7 +194,7 @@ def _adopt(store: DiskStore, spool: _Spool, roots: tuple[CID, ...]) -> None:
     store.adopt_car(target, roots[0], spool.sections)
 
 
-def _is_here(store: DiskStore, row: FileRow, spool: _Spool) -> bool:
+def _is_here(store: DiskStore, row: FileRow, spool: Spool) -> bool:
     """Whether an earlier import left the same copy, unchanged since, with its index."""
     try:
         file = OpenFile(row)
@@ -186,7 +204,7 @@ def _is_here(store: DiskStore, row: FileRow, spool: _Spool) -> bool:
     file.close()
     known = [section for section in spool.sections if section[0].multihash[:2] == SHA2_256_PREFIX]
     return trusted and all(
-        any((ref.file, ref.offset) == (row.id, offset) for ref in store.leaves.find(cid.multihash[2:]))
+        any((ref.file, ref.offset) == (row.id, offset) for ref in store.leaves.find_anew(cid.multihash[2:]))
         for cid, offset, _ in (known[:1] + known[-1:])
     )
 

@@ -1,4 +1,7 @@
-"""`Catalog`: what a repository knows in SQLite: files, pins, names. Small rows; leaves are in `leaf_index`."""
+"""`Catalog`: what a repository knows in SQLite: files, pins, names. Small rows; leaves are in `leaf_index`.
+
+Each row has an echo, so that `check` sees flipped bits: see `echoes`. A table that comes into the schema gets them.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cid import CID
-from ..errors import StoreError
+from ..errors import FormatError, StoreError
+from ..limits import MAX_BLOCK_BYTES
+from . import echoes
 from .hashing import HashedFile
 from .stamp import Stamp
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: leaf segments may still name a file that is gone
     path BLOB NOT NULL UNIQUE,       -- as the file system spells it; ours relative to the repository, which may move
@@ -39,7 +44,14 @@ CREATE TABLE IF NOT EXISTS pins (
 CREATE INDEX IF NOT EXISTS pins_root ON pins (root);
 -- what a publish has packed already: a digest of everything that shapes the shard → the file that it became
 CREATE TABLE IF NOT EXISTS packed (key BLOB PRIMARY KEY, file INTEGER NOT NULL, position TEXT NOT NULL) WITHOUT ROWID;
+-- how far work had come that may have been killed: see `journal`
+CREATE TABLE IF NOT EXISTS journal (key BLOB PRIMARY KEY, state TEXT NOT NULL, used_ns INTEGER NOT NULL);
 """
+
+
+_HINT = (
+    "is the disk full or read-only? A damaged one is to be restored from a backup, or begun anew with another --repo"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +84,17 @@ class Catalog:
 
     def open(self) -> Catalog:
         """Open or create. Raises `StoreError`."""
+        connection: sqlite3.Connection | None = None
         try:
             connection = sqlite3.connect(self.path, check_same_thread=False, timeout=30, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path} cannot be opened: {error}", hint="choose another --repo") from error
+            connection.executescript(SCHEMA)
+            echoes.install(connection, SCHEMA)
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if connection is not None:
+                connection.close()
+            raise StoreError(f"{self.path} cannot be opened: {error}", hint=_HINT) from error
         self._connection = connection
         return self
 
@@ -115,7 +131,7 @@ class Catalog:
             try:
                 return self._connection.execute(query, parameters).fetchall()
             except sqlite3.Error as error:
-                raise StoreError(f"{self.path}: {error}") from error
+                raise StoreError(f"{self.path}: {error}", hint="`holdfast repo verify` says what is damaged") from error
 
     def add_file(self, file: HashedFile, cid: CID, *, owned: bool, leaf_size: int, framing: bytes = b"") -> int:
         """Record a hashed file, or the new stamp of one that is known; returns its id."""
@@ -149,6 +165,7 @@ class Catalog:
                     values,
                 ).fetchone()
                 ids.append(int(row[0]))
+                echoes.renew(connection, SCHEMA, "files", ids[-1])  # all of the row is what was hashed just now
         return ids
 
     def set_indexed(self, ids: Iterable[int]) -> None:
@@ -190,7 +207,12 @@ class Catalog:
 
     def file_at(self, path: Path) -> FileRow | None:
         """The file at this path."""
-        rows = self._files("indexed AND path = ?", self.spelled(path))
+        row = self.row_at(path)
+        return row if row is not None and row.indexed else None
+
+    def row_at(self, path: Path) -> FileRow | None:
+        """The file at this path, also one whose leaves are not in the leaf index."""
+        rows = self._files("path = ?", self.spelled(path))
         return rows[0] if rows else None
 
     def spelled(self, path: Path) -> bytes:
@@ -201,7 +223,17 @@ class Catalog:
     def _files(self, where: str, value: object) -> list[FileRow]:
         columns = "id, path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns, framing, indexed"
         rows: list[tuple[object, ...]] = self.rows(f"SELECT {columns} FROM files WHERE {where}", (value,))  # noqa: S608
-        return [_file_row(row, self._folder) for row in rows]
+        try:
+            return [_file_row(row, self._folder) for row in rows]
+        except (ValueError, FormatError) as error:
+            raise self.damaged("files", error) from error
+
+    def damaged(self, table: str, error: Exception) -> StoreError:
+        """What to raise for a row that makes no sense."""
+        return StoreError(
+            f"{self.path}: a row of {table} is damaged: {error}",
+            hint="`holdfast repo verify` says which, and what to do",
+        )
 
     def set_name(self, name: str, root: CID, published_ns: int) -> None:
         """Point a name of this repository at a root."""
@@ -214,28 +246,32 @@ class Catalog:
 
     def names(self) -> dict[str, CID]:
         """Every name and its root."""
-        found = {}
-        for name, root in self.rows("SELECT name, root FROM names"):
-            assert isinstance(root, bytes)
-            found[str(name)] = CID.from_bytes(root)
-        return found
+        try:
+            return {str(name): CID.from_bytes(_bytes(root)) for name, root in self.rows("SELECT name, root FROM names")}
+        except (ValueError, FormatError) as error:
+            raise self.damaged("names", error) from error
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise ValueError(f"{value!r} should be bytes")
+    return value
 
 
 def _file_row(row: tuple[object, ...], folder: Path) -> FileRow:
     file_id, path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns, framing, indexed = row
-    assert isinstance(path, bytes)
-    assert isinstance(cid, bytes)
-    assert isinstance(framing, bytes)
     numbers = [int(str(value)) for value in (file_id, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns)]
     stamp = Stamp(*numbers[2:6])
+    if not 0 <= numbers[1] <= MAX_BLOCK_BYTES or stamp.size < 0 or b"\0" in _bytes(path):
+        raise ValueError(f"{path!r} of {stamp.size} bytes with leaves of {numbers[1]}")
     return FileRow(
         numbers[0],
-        folder / os.fsdecode(path),
+        folder / os.fsdecode(_bytes(path)),
         bool(owned),
-        CID.from_bytes(cid),
+        CID.from_bytes(_bytes(cid)),
         numbers[1],
         stamp,
         numbers[6],
-        framing,
+        _bytes(framing),
         bool(indexed),
     )

@@ -20,6 +20,7 @@ from ..cid import CID
 from ..errors import ConfigError, FormatError, StoreError
 from .catalog import Catalog
 from .disk import DiskStore
+from .journal import Journal
 from .lease import Clock, oldest
 from .reach import Reach, coming_roots, reach, whole_roots
 from .verified_file import disk_error
@@ -71,6 +72,8 @@ def collect(store: DiskStore, *, dry_run: bool = False, on_progress: Callable[[i
         clock.check("gc")
         freed = Freed(missing=len(reached.missing))
         sweep = _Sweep(store, reached, limit_ns, dry_run, freed)
+        if not dry_run:
+            Journal(store.catalog).expire(limit_ns)  # first: no entry outlives the files that it speaks of
         sweep.rows(count)
         sweep.nodes(count)
         sweep.strays()

@@ -8,6 +8,7 @@
       files/        files that the repository owns: packed shards, pinned files, imported CARs
       leases/       who is putting something together: see `lease`
       sweep.lock    see `sweep_lock`
+      import.lock   see `car_resume`
 
 A block may have several locations; each is tried until one hashes right. A file whose stamp differs from that of
 its last hashing is read, hashed and, if it is not what it was, named in a `FileChangedError`: never served.
@@ -43,6 +44,7 @@ from .verified_file import disk_error
 
 FORMAT = "holdfast-repo 1\n"
 _MAX_OPEN_FILES = 128
+_MAX_OFFSET = 1 << 63  # more than a file can have: a rotten leaf index says so
 
 
 class OpenFile:
@@ -163,7 +165,7 @@ class DiskStore:
         for find in (self.leaves.find, self.leaves.find_anew):
             for ref in find(cid.multihash[2:]):
                 row = self.catalog.file(ref.file)
-                if row is not None and ref.length <= MAX_BLOCK_BYTES and ref not in tried:
+                if row is not None and ref.length <= MAX_BLOCK_BYTES and ref.offset < _MAX_OFFSET and ref not in tried:
                     yield row, ref.offset, ref.length
                 tried.add(ref)
             if not tried:  # `find` has looked at the disk already
@@ -254,11 +256,14 @@ class DiskStore:
         self.catalog.set_indexed(ids)
 
     def _indexed(self, file_id: int, layout: FileLayout) -> bool:
-        """Whether a segment says so of the first and last leaf: segments are written whole, one file in one."""
+        """Whether a segment says so of the first and last leaf: segments are written whole, one file in one.
+
+        A segment of the disk, now: one that we still have mapped may be set aside by now.
+        """
         last = layout.leaves - 1
         wanted = {(0, 0), (last, last * layout.leaf_size)}
         return all(
-            any(ref.file == file_id and ref.offset == offset for ref in self.leaves.find(layout.leaf_digest(leaf)))
+            any(ref.file == file_id and ref.offset == offset for ref in self.leaves.find_anew(layout.leaf_digest(leaf)))
             for leaf, offset in wanted
         )
 

@@ -1,25 +1,18 @@
 """Sorted arrays that say in which files a leaf lies: 48 bytes a leaf, mapped into memory, searched by halving.
 
-A *segment* is written once, by a publish, pin or import, and never changed; many small ones are merged into one.
-Layout (little-endian): `hf-leaf1`, u64 count, then `count` digests of 32 bytes in ascending order, then `count`
-references (u32 file id, u32 length in bytes, u64 offset in bytes) in the same order. Equal digests lie side by side:
-several locations of one block.
+A *segment* (see `leaf_segment`) is written once, by a publish, pin or import, and never changed; many small ones are
+merged into one.
 """
 
 from __future__ import annotations
 
-import bisect
 import fcntl
 import logging
-import mmap
 import os
-import secrets
-import struct
 import threading
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,65 +20,26 @@ import numpy.typing as npt
 
 from ..errors import StoreError
 from .atomic import write_atomic
+from .leaf_segment import (
+    ENTRY_BYTES,
+    HEAD,
+    REFERENCE_DTYPE,
+    LeafRef,
+    Segment,
+    Table,
+    decode_damaged,
+    encode,
+    is_damaged,
+)
 from .stamp import RACY_NS
 from .verified_file import disk_error
 
 LOG = logging.getLogger("holdfast.blocks")
-_MAGIC = b"hf-leaf1"
-_HEAD = struct.Struct("<8sQ")
-_REFERENCE = struct.Struct("<IIQ")
-REFERENCE_DTYPE = np.dtype([("file", "<u4"), ("length", "<u4"), ("offset", "<u8")])
 
 _SMALL = 1 << 20  # leaves: segments of fewer are merged, up to about so many (48 MiB in memory)
 _MANY = 32  # small segments, before they are merged as one more is added: a look-up asks each
 
-Table = tuple[npt.NDArray[np.bytes_], npt.NDArray[np.void]]
-
-
-@dataclass(frozen=True, slots=True)
-class LeafRef:
-    """One location: file id in the catalog, offset and length in bytes."""
-
-    file: int
-    offset: int
-    length: int
-
-
-class _Segment(Sequence[bytes]):
-    """A mapped segment, as the sorted sequence of its digests."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-            magic, self._count = _HEAD.unpack_from(self._map)
-        except FileNotFoundError:  # merged into another one meanwhile
-            raise
-        except (OSError, ValueError, struct.error):  # unreadable, empty, or shorter than its head
-            magic, self._count, self._map = b"", 0, mmap.mmap(-1, 1)
-        if magic != _MAGIC or len(self._map) != _HEAD.size + 48 * self._count:
-            raise StoreError(f"{path} is not a leaf index", hint="publish or pin the dataset again")
-
-    def __len__(self) -> int:
-        return int(self._count)
-
-    def __getitem__(self, index: int) -> bytes:  # type: ignore[override]
-        start = _HEAD.size + 32 * index
-        return self._map[start : start + 32]
-
-    def table(self) -> Table:
-        """Digests and references as arrays over the mapped file."""
-        at = _HEAD.size + 32 * self._count
-        keys = np.frombuffer(self._map, dtype="S32", count=self._count, offset=_HEAD.size)
-        return keys, np.frombuffer(self._map, dtype=REFERENCE_DTYPE, count=self._count, offset=at)
-
-    def find(self, digest: bytes) -> Iterator[LeafRef]:
-        index = bisect.bisect_left(self, digest)
-        while index < self._count and self[index] == digest:
-            at = _HEAD.size + 32 * self._count + _REFERENCE.size * index
-            file, length, offset = _REFERENCE.unpack_from(self._map, at)
-            yield LeafRef(file, offset, length)
-            index += 1
+__all__ = ["REFERENCE_DTYPE", "LeafIndex", "LeafRef"]
 
 
 class LeafIndex:
@@ -93,7 +47,7 @@ class LeafIndex:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._segments: dict[str, _Segment] = {}
+        self._segments: dict[str, Segment] = {}
         self._seen_mtime_ns = -1
         self._lock = threading.Lock()
 
@@ -105,7 +59,7 @@ class LeafIndex:
         if len(keys) != len(references):
             raise ValueError(f"{len(keys)} digests but {len(references)} references")
         self._write(keys, references)
-        if sum(size < _HEAD.size + 48 * _SMALL for size in self.segment_bytes()) > _MANY:
+        if sum(size < HEAD.size + ENTRY_BYTES * _SMALL for size in self.segment_bytes()) > _MANY:
             self.compact()
 
     def segment_bytes(self) -> list[int]:
@@ -117,9 +71,8 @@ class LeafIndex:
         return sizes
 
     def _write(self, keys: npt.NDArray[np.bytes_], references: npt.NDArray[np.void]) -> None:
-        rank = np.lexsort((references["offset"], references["file"], keys))
-        body = np.ascontiguousarray(keys[rank]).tobytes() + references[rank].tobytes()
-        write_atomic(self.folder / f"{secrets.token_hex(8)}.leaves", _HEAD.pack(_MAGIC, len(keys)) + body)
+        name, data = encode(keys, references)
+        write_atomic(self.folder / name, data)
 
     def compact(self, alive: Container[int] | None = None, *, wait: bool = False) -> None:
         """Merge small segments. `alive`: the ids of files; leaves of others are left out, also of large segments.
@@ -134,10 +87,13 @@ class LeafIndex:
             size = 0
             for path in sorted(self.folder.glob("*.leaves")):
                 try:
-                    keys, references = _Segment(path).table()
+                    keys, references = Segment(path).table()
                 except StoreError as error:
                     LOG.warning("%s; it is set aside", error.message)
                     path.replace(path.with_suffix(".broken"))
+                    continue
+                if is_damaged(path):  # a copy of it would have a digest of its own, and look right
+                    LOG.warning("%s has changed since it was written; `holdfast repo verify` mends it", path)
                     continue
                 dead = _dead(references, alive)
                 if len(keys) >= _SMALL and not dead.any():
@@ -149,6 +105,40 @@ class LeafIndex:
                     batch, size = [], 0
             if len(batch) > 1 or alive is not None:
                 self._merge(batch)
+
+    def rescue(self, path: Path, right: Callable[[Table], npt.NDArray[np.bool_]]) -> bool:
+        """Write those leaves of a damaged segment into a new one that `right` says are, and set it aside.
+
+        False, and nothing done, when it is not here any more, or so damaged that no leaf of it can be told.
+        """
+        with self._compacting(wait=True):
+            try:
+                table = decode_damaged(path.read_bytes())
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                raise disk_error(error, path) from error
+            if table is None:
+                return False
+            keys, references = table
+            good = right(table)
+            if good.any():
+                self._write(keys[good], references[good])
+            path.replace(path.with_suffix(".broken"))
+            return True
+
+    def damaged(self) -> list[Path]:
+        """Segments that are not what was written. All of them are read."""
+        found = []
+        for path in sorted(self.folder.glob("*.leaves")):
+            try:
+                if is_damaged(path):
+                    found.append(path)
+            except FileNotFoundError:  # merged meanwhile
+                continue
+            except OSError as error:
+                raise disk_error(error, path) from error
+        return found
 
     def _merge(self, batch: list[tuple[Path, Table]]) -> None:
         if not batch:
@@ -181,7 +171,7 @@ class LeafIndex:
 
     def table(self, path: Path) -> Table:
         """The digests (S32) and references (`REFERENCE_DTYPE`) of one segment. Raises `StoreError` for a broken one."""
-        return _Segment(path).table()
+        return Segment(path).table()
 
     def find(self, digest: bytes) -> list[LeafRef]:
         """Every known location of the leaf; empty when there is none."""
@@ -209,14 +199,14 @@ class LeafIndex:
             return
         # a segment added within the same tick would leave the folder's time as it is: look again next time
         self._seen_mtime_ns = mtime_ns if mtime_ns < time.time_ns() - RACY_NS else -1
-        names = {path.name for path in self.folder.glob("*.leaves")}
+        names = self._whole_list()
         if names == self._segments.keys():
             return
-        found: dict[str, _Segment] = {}
+        found: dict[str, Segment] = {}
         try:
             for name in sorted(names):
                 try:
-                    found[name] = self._segments.get(name) or _Segment(self.folder / name)
+                    found[name] = self._segments.get(name) or Segment(self.folder / name)
                 except StoreError as error:  # its files are found as not indexed, and can be published or pinned again
                     LOG.warning("%s; it is passed over", error.message)
         except FileNotFoundError:  # merged since we listed them: what it is merged into is there
@@ -224,6 +214,20 @@ class LeafIndex:
             self._refresh()
             return
         self._segments = found
+
+    def _whole_list(self) -> set[str]:
+        """The segments, listed until two lists agree.
+
+        A folder is not listed at one moment: while others are merged, a list may lack the new one, which came behind
+        it, and the old ones, which went before it. Leaves would seem to be missing that are here all the time.
+        """
+        names = self._list()
+        while (again := self._list()) != names:
+            names = again
+        return names
+
+    def _list(self) -> set[str]:
+        return {path.name for path in self.folder.glob("*.leaves")}
 
 
 def _dead(references: npt.NDArray[np.void], alive: Container[int] | None) -> npt.NDArray[np.bool_]:
@@ -234,5 +238,5 @@ def _dead(references: npt.NDArray[np.void], alive: Container[int] | None) -> npt
     return np.isin(references["file"], gone)
 
 
-def _search(segments: dict[str, _Segment], digest: bytes) -> list[LeafRef]:
+def _search(segments: dict[str, Segment], digest: bytes) -> list[LeafRef]:
     return [ref for segment in segments.values() for ref in segment.find(digest)]

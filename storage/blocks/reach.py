@@ -38,7 +38,10 @@ def coming_roots(catalog: Catalog) -> set[CID]:
 
 
 def _roots(catalog: Catalog, query: str) -> set[CID]:
-    return {CID.from_bytes(root) for (root,) in catalog.rows(query) if isinstance(root, bytes)}
+    try:
+        return {CID.from_bytes(root) for (root,) in catalog.rows(query) if isinstance(root, bytes)}
+    except FormatError as error:
+        raise catalog.damaged("names or pins", error) from error
 
 
 def reach(store: DiskStore, wanted: Iterable[CID], on_block: Callable[[], None] = lambda: None) -> Reach:

@@ -40,7 +40,10 @@ def stat(store: DiskStore) -> RepoStat:
 
     def pair(query: str) -> tuple[int, int]:
         ((first, second),) = rows(query)
-        return int(str(first)), int(str(second))
+        try:
+            return int(str(first)), int(str(second))
+        except ValueError as error:
+            raise store.catalog.damaged("files", error) from error
 
     owned = {bytes(path) for (path,) in rows("SELECT path FROM files WHERE owned = 1") if isinstance(path, bytes)}
     strays = []

@@ -26,6 +26,7 @@ from types import TracebackType
 
 from ..dag.layout import FileLayout
 from ..errors import DiskFullError, HashMismatchError, StoreError
+from .byte_lock import lock_byte
 from .stamp import Stamp
 
 ABSENT, VERIFIED, UNPROVEN = 0, 1, 2
@@ -54,11 +55,11 @@ class VerifiedFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, _FLAGS, 0o644)
             self._marks_fd = os.open(self.marks_path, _FLAGS, 0o644)
-            _lock(self._marks_fd, fcntl.F_WRLCK, _LOCK_INIT, wait=True)
+            lock_byte(self._marks_fd, fcntl.F_WRLCK, _LOCK_INIT, wait=True)
             try:
                 self._open_marks(lineage, distrust=distrust)
             finally:
-                _lock(self._marks_fd, fcntl.F_UNLCK, _LOCK_INIT, wait=True)
+                lock_byte(self._marks_fd, fcntl.F_UNLCK, _LOCK_INIT, wait=True)
             if self.layout.size:
                 self._map = mmap.mmap(self._fd, self.layout.size, prot=mmap.PROT_READ)
         except OSError as error:
@@ -190,11 +191,11 @@ class VerifiedFile:
 
     def claim(self, leaf: int) -> bool:
         """Try to become the one process that fetches this leaf; the kernel frees claims of the dead."""
-        return _lock(self._marks_fd, fcntl.F_WRLCK, _HEADER.size + leaf, wait=False)
+        return lock_byte(self._marks_fd, fcntl.F_WRLCK, _HEADER.size + leaf, wait=False)
 
     def release(self, leaf: int) -> None:
         """Give a claim back."""
-        _lock(self._marks_fd, fcntl.F_UNLCK, _HEADER.size + leaf, wait=True)
+        lock_byte(self._marks_fd, fcntl.F_UNLCK, _HEADER.size + leaf, wait=True)
 
     def seal(self) -> None:
         """Record the stamp of a complete file, so that a later lineage need not hash it again.
@@ -235,12 +236,3 @@ def _boot() -> bytes:
         return hashlib.sha256(Path("/proc/sys/kernel/random/boot_id").read_bytes()).digest()[:8]
     except OSError:
         return bytes(8)
-
-
-def _lock(fd: int, kind: int, byte: int, *, wait: bool) -> bool:
-    request = struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
-    try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, request)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True

@@ -88,6 +88,11 @@ class CarReader:
             self._roots = roots
         return self._roots
 
+    def go_on(self, stream: Readable, at: int) -> None:
+        """Read on from `stream`, which is at byte `at` of the same CAR, between two sections. `roots` come first."""
+        _ = self.roots
+        self._input.go_on(stream, at)
+
     def _header(self) -> bytes:
         start = self._input.at
         length = self._input.length("the header", MAX_CAR_HEADER_BYTES)

@@ -26,6 +26,10 @@ class CarInput:
         self.at = 0
         self.end: int | None = None
 
+    def go_on(self, stream: Readable, at: int) -> None:
+        """Read on from another stream, which is at byte `at`."""
+        self._stream, self.at = stream, at
+
     def length(self, what: str, limit: int, *, end_is_fine: bool = False) -> int | None:
         """The length before `what`, which may be 0; None at the end of the stream if that may be here."""
         start, raw = self.at, b""

@@ -95,7 +95,10 @@ def _pieces(store: DiskStore, cid: CID, layout: FileLayout | int, part: ByteRang
         start, end = layout.leaf_range(leaf)
         data = store.get(layout.leaf_cid(leaf)).data
         if len(data) != end - start:  # more or less than was promised to the client
-            raise FormatError(f"the leaf {layout.leaf_cid(leaf)} has {len(data)} bytes; its node says {end - start}")
+            raise FormatError(
+                f"the leaf {layout.leaf_cid(leaf)} has {len(data)} bytes; its node says {end - start}",
+                hint="its publisher made a tree that contradicts itself: ask for its blocks, not for the file",
+            )
         yield data[max(part.start - start, 0) : part.end - start]
 
 

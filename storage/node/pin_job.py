@@ -98,10 +98,17 @@ class PinJob:
         self._check()
         if cid.codec == RAW and not self._store.nodes.has(cid):  # in a file, whose stamp was looked at
             if not self._store.has(cid):
-                raise UnavailableError(f"block {cid} is still missing after the fetch")
+                raise _still_missing(cid)
             return b""
         try:
             data = self._store.get(cid).data
             return b"" if cid.codec == RAW else data
         except (StoreError, HashMismatchError) as error:
-            raise UnavailableError(f"block {cid} is still missing after the fetch") from error
+            raise _still_missing(cid) from error
+
+
+def _still_missing(cid: CID) -> UnavailableError:
+    return UnavailableError(
+        f"block {cid} is still missing after the fetch",
+        hint="no origin had it: pin it again, with an --origin that does",
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ..blocks.catalog import Catalog
 from ..cid import CID
-from ..errors import StoreError
+from ..errors import FormatError, StoreError
 from ..pins.pin import Status
 from .pin_query import PinQuery
 
@@ -127,7 +127,10 @@ class PinRecords:
         rows = self._catalog.rows(f"SELECT {_COLUMNS} FROM pins {clause}", values)  # noqa: S608 - our own clauses
         with self._lock:
             unwritten = dict(self._unwritten)
-        found = [_record(row) for row in rows]
+        try:
+            found = [_record(row) for row in rows]
+        except (ValueError, TypeError, FormatError) as error:  # not what was written: no status, no JSON, no CID
+            raise self._catalog.damaged("pins", error) from error
         return [
             replace(record, status=Status.FAILED, info=unwritten[record.requestid])
             if record.requestid in unwritten
@@ -146,7 +149,8 @@ def _forms(cid: CID) -> set[CID]:
 
 def _record(row: tuple[object, ...]) -> PinRecord:
     requestid, root, name, status, created_us, origins, meta, info = row
-    assert isinstance(root, bytes)
+    if not isinstance(root, bytes):
+        raise TypeError(f"{root!r} is no CID")
     return PinRecord(
         str(requestid), CID.from_bytes(root), str(name), Status(str(status)), int(str(created_us)),
         tuple(json.loads(str(origins))), json.loads(str(meta)), json.loads(str(info)),

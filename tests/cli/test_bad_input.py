@@ -181,6 +181,16 @@ def test_a_wrong_option_is_the_users_mistake_and_json_too(command: Command, tmp_
     assert not (tmp_path / "absent").exists()
 
 
+@pytest.mark.parametrize("words", [[], ["pin"], ["repo"], ["car"]], ids=" ".join)
+def test_a_group_without_a_command_shows_what_it_has(command: Command, words: list[str]) -> None:
+    done = command(*words)
+    assert done.code == 2
+    assert done.out.startswith("Usage: ")
+    assert f" holdfast {' '.join([*words, '[OPTIONS]'])}" in done.out
+    assert "Commands:" in done.out
+    assert done.err == ""
+
+
 def test_a_damaged_car_is_named_with_the_byte(dataset: Dataset, command: Command, tmp_path: Path) -> None:
     assert command("car", "export", dataset.uri, "-o", tmp_path / "a.car", "--repo", dataset.repo).code == 0
     data = bytearray((tmp_path / "a.car").read_bytes())

@@ -68,6 +68,20 @@ def test_a_cut_pipe_is_named_with_the_byte_and_keeps_nothing(tmp_path: Path, car
     assert list((tmp_path / "repo/files").iterdir()) == []
 
 
+def test_what_is_no_car_makes_no_repository(command: Command, tmp_path: Path, car: Path) -> None:
+    (tmp_path / "no.car").write_bytes(b"hello world")
+    for name, code, kind in (("no.car", 4, "format"), ("absent.car", 2, "config")):
+        words = ("car", "import", car, tmp_path / name, "--repo", tmp_path / "repo", "--json")
+        command(*words).failed(code, kind, name)
+        assert not (tmp_path / "repo").exists()
+
+
+def test_the_same_file_again_is_not_read_again(command: Command, tmp_path: Path, car: Path) -> None:
+    words = ("car", "import", car, "--repo", tmp_path / "repo", "--json")
+    assert command(*words).json() == command(*words).json()
+    assert len(list((tmp_path / "repo/files").iterdir())) == 1
+
+
 def test_a_car_that_lacks_blocks_is_kept_and_ends_with_1_until_the_rest_is_here(
     command: Command, tmp_path: Path
 ) -> None:

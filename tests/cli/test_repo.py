@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -131,3 +133,24 @@ def test_a_repository_may_be_copied_and_verified_back_to_full_speed(command: Com
         opened = store.open_file(file.cid)
         assert opened is not None
         opened.close()
+
+
+def test_verify_names_a_damaged_catalogue_and_goes_on_or_says_what_to_do(command: Command, repo: Path) -> None:
+    path = repo / "catalog.db"
+    data = path.read_bytes()
+    with closing(sqlite3.connect(path)) as database:
+        (page,) = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'pins'").fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    path.write_bytes(data.replace(b"pinned", b"pinnee", 1))
+    odd = command("repo", "verify", "--repo", repo, "--json")
+    assert odd.code == 1
+    (fault,) = odd.json()["faults"]
+    assert fault["file"] == str(path)
+    assert "differs from its second copy" in fault["reason"]
+    path.write_bytes(data[: (page - 1) * size] + bytes(size) + data[page * size :])
+    torn = command("repo", "verify", "--repo", repo, "--json")
+    assert torn.code == 1
+    assert {str(path)} == {fault["file"] for fault in torn.json()["faults"]}
+    assert "Traceback" not in torn.err
+    path.write_bytes(bytes(len(data)))
+    command("repo", "verify", "--repo", repo, "--json").failed(2, "store", "catalog.db", "backup")

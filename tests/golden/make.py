@@ -139,7 +139,7 @@ def _make_folder(place: Path) -> dict[str, Any]:
     with DiskStore(repo).open() as store:
         store.catalog.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         store.catalog.rows("PRAGMA journal_mode = DELETE")  # a copy is one file; the next open makes it WAL again
-    for name in ("serve.lock", "gc.lock", "sweep.lock"):
+    for name in ("serve.lock", "gc.lock", "sweep.lock", "import.lock"):
         (repo / name).unlink(missing_ok=True)
     for name in ("repo", "mirror", "cache"):
         _pack(place / name, GOLDEN / f"{name}.tar")

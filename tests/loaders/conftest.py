@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from holdfast.pipeline.publish import publish
 from holdfast.storage.blocks.disk import DiskStore
@@ -47,3 +50,26 @@ def serve() -> Iterator[Callable[..., MirrorServer]]:
             return stack.enter_context(MirrorServer(folder, script))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory, publish_folder: Any) -> Any:
+    source = tmp_path_factory.mktemp("text")
+    rng = random.Random(3)
+    for number in range(300):
+        (source / f"f{number:04d}.txt").write_text(
+            f"{number}: " + "".join(rng.choices("abc def\n", k=rng.randrange(20, 3000)))
+        )
+    return source, publish_folder(source, leaf_size=16384, shard_size=32768)
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory, publish_folder: Any) -> Any:
+    """2,000 JPEGs with labels, loose: packed into tars."""
+    source = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(5)
+    for number in range(2000):
+        image = Image.fromarray(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8))
+        image.save(source / f"i{number:05d}.jpg", quality=60)
+        (source / f"i{number:05d}.cls").write_text(str(number % 10))
+    return source, publish_folder(source, leaf_size=65536, shard_size=1 << 20)

@@ -15,3 +15,4 @@ def age(store: DiskStore) -> None:
             os.utime(path, ns=(1, 1))
     with store.catalog.transaction() as connection:
         connection.execute("UPDATE files SET used_ns = 1")
+        connection.execute("UPDATE journal SET used_ns = 1")

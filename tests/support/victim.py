@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import gc
 import hashlib
@@ -13,8 +14,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from holdfast.storage.limits import MAX_BLOCK_BYTES, MIB, TransferLimits
 TESTS = Path(__file__).parents[1]
 WINDOW = 8  # requests in flight at once
 PEAK_BYTES = WINDOW * MAX_BLOCK_BYTES + 64 * MIB
+END_S = 20.0  # the end of an attacked run whose deadline is 10 s at most: deadlines are kept, on a loaded machine too
 QUICK = {"grace_s": 0.4, "first_byte_s": 0.6, "max_request_s": 3.0}  # limits of one transfer, for tests
 
 
@@ -66,13 +69,49 @@ class Victim:
         self._process.wait(20)
         self._process.stdout.close()
 
-    def get(self, uri: object, dest: Path, sources: Sequence[str], deadline_s: float = 5.0, **policy: Any) -> Outcome:
-        return self._ask("get", uri=str(uri), dest=str(dest), sources=sources, deadline_s=deadline_s, policy=policy)
+    @property
+    def training(self) -> Path:
+        """The cache of `train`."""
+        return self.cache / "train"
 
-    def train(self, uri: object, sources: Sequence[str], deadline_s: float = 5.0, **policy: Any) -> Outcome:
-        """`value`: for each sample, in order, the hash of what was delivered."""
-        cache = str(self.cache / "train")
-        return self._ask("train", uri=str(uri), cache=cache, sources=sources, deadline_s=deadline_s, policy=policy)
+    def get(
+        self,
+        uri: object,
+        dest: Path,
+        sources: Sequence[str],
+        deadline_s: float = 5.0,
+        *,
+        options: Mapping[str, Any] | None = None,
+        **policy: Any,
+    ) -> Outcome:
+        """`options`: more arguments of `get`. `value`: the files and links of the result."""
+        said = {"uri": str(uri), "dest": str(dest), "sources": sources, "options": options or {}}
+        return self._ask("get", **said, deadline_s=deadline_s, policy=policy)
+
+    def train(
+        self,
+        uri: object,
+        sources: Sequence[str],
+        deadline_s: float = 5.0,
+        *,
+        options: Mapping[str, Any] | None = None,
+        samples: int | None = None,
+        **policy: Any,
+    ) -> Outcome:
+        """`options`: more arguments of the dataset. `samples`: stop after so many.
+
+        `value`: for each sample, in order, the hash of what was delivered; see also `delivered`.
+        """
+        said = {"uri": str(uri), "sources": sources, "options": options or {}, "samples": samples, "shown": False}
+        return self._ask("train", **said, cache=str(self.training), deadline_s=deadline_s, policy=policy)
+
+    def delivered(
+        self, uri: object, sources: Sequence[str], deadline_s: float = 5.0, *, options: Mapping[str, Any] | None = None
+    ) -> Outcome:
+        """`train` of samples of plain Python values, with the samples themselves as `value`."""
+        said = {"uri": str(uri), "sources": sources, "options": options or {}, "samples": None, "shown": True}
+        outcome = self._ask("train", **said, cache=str(self.training), deadline_s=deadline_s, policy={})
+        return replace(outcome, value=[ast.literal_eval(sample) for sample in outcome.value or []])
 
     def call(self, name: str, **arguments: Any) -> Outcome:
         """A function of `support.attacked` by name."""
@@ -112,11 +151,12 @@ def _get(said: dict[str, Any]) -> Any:
     start = engine.FetchEngine.start
     engine.FetchEngine.start = lambda self: (engines.append(self), start(self))[1]  # type: ignore[method-assign]
     try:
-        module.get(said["uri"], said["dest"], sources=said["sources"], deadline_s=said["deadline_s"])
+        options = said["options"]
+        found = module.get(said["uri"], said["dest"], sources=said["sources"], deadline_s=said["deadline_s"], **options)
     finally:
         engine.FetchEngine.start = start  # type: ignore[method-assign]
         said["stats"] = _stats(engines[0].stats()) if engines else {}
-    return None
+    return {"files": found.files, "links": found.links}
 
 
 def _train(said: dict[str, Any]) -> Any:
@@ -125,9 +165,10 @@ def _train(said: dict[str, Any]) -> Any:
 
     policy = _policy(said["deadline_s"], said["policy"])
     module.user_policy = lambda _=None: policy  # type: ignore[assignment]
-    dataset = StreamingDataset(said["uri"], sources=said["sources"], cache=said["cache"])
+    dataset = StreamingDataset(said["uri"], sources=said["sources"], cache=said["cache"], **said["options"])
     try:
-        return [hashlib.sha256(repr(sample).encode()).hexdigest() for sample in dataset]
+        found = [repr(sample) for sample in islice(dataset, said["samples"])]
+        return found if said["shown"] else [hashlib.sha256(text.encode()).hexdigest() for text in found]
     finally:
         said["stats"] = _stats(dataset.stats())
         dataset.close()

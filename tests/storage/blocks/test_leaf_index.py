@@ -119,3 +119,63 @@ def test_a_damaged_segment_is_named_and_passed_over(
 
 def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
     assert LeafIndex(tmp_path / "absent").find(digest(1)) == []
+
+
+class Torn(LeafIndex):
+    """Lists its folder the first time as one that is being merged may be listed: the new segment came behind the
+    reader, the old ones went before it.
+    """
+
+    merged = False
+
+    def _list(self) -> set[str]:
+        before = super()._list()
+        if self.merged or len(before) < 2:
+            return before
+        self.merged = True
+        LeafIndex(self.folder).compact()
+        return before & super()._list()
+
+
+@pytest.mark.parametrize("look", ["find", "find_anew"])
+def test_a_leaf_is_found_by_who_lists_the_folder_while_it_is_merged(tmp_path: Path, look: str) -> None:
+    for number in range(3):
+        add(LeafIndex(tmp_path), [(digest(number), number, 0, 1)])
+    for number in range(3):
+        torn = Torn(tmp_path)
+        assert getattr(torn, look)(digest(number)) == [LeafRef(number, 0, 1)]
+    assert len(list(tmp_path.glob("*.leaves"))) == 1
+
+
+def test_who_looked_before_a_merge_finds_the_same_after_it_and_what_is_new_at_once(tmp_path: Path) -> None:
+    """The old segments stay mapped until the next miss. What they say stays true; `find_anew` never asks them."""
+    here, there = LeafIndex(tmp_path), LeafIndex(tmp_path)
+    for number in range(3):
+        add(there, [(digest(number), number, 0, 1)])
+    assert here.find(digest(0)) == [LeafRef(0, 0, 1)]
+    add(there, [(digest(0), 9, 5, 1)])
+    there.compact({0, 1, 9})  # the file 2 is gone, the leaf 0 has another place
+    assert here.find(digest(0)) == [LeafRef(0, 0, 1)], "one of its places, and a right one"
+    assert here.find(digest(1)) == [LeafRef(1, 0, 1)]
+    assert here.find_anew(digest(0)) == [LeafRef(0, 0, 1), LeafRef(9, 5, 1)]
+    assert here.find_anew(digest(2)) == []
+
+
+def test_a_segment_is_named_by_its_digest_and_a_damaged_one_is_neither_merged_nor_lost(tmp_path: Path) -> None:
+    index = LeafIndex(tmp_path)
+    for number in range(3):
+        add(index, [(digest(number), number, 0, 1)])
+    first = min(tmp_path.glob("*.leaves"))
+    assert first.stem.partition("-")[2] == hashlib.sha256(first.read_bytes()).hexdigest()
+    assert index.damaged() == []
+    data = bytearray(first.read_bytes())
+    data[-1] ^= 4
+    first.write_bytes(data)
+    assert index.damaged() == [first]
+    index.compact(range(100))
+    assert first.exists()
+    assert len(list(tmp_path.glob("*.leaves"))) == 2
+    assert index.rescue(first, lambda table: np.ones(len(table[0]), dtype=bool))
+    assert not first.exists()
+    assert index.damaged() == []
+    assert sum(len(index.find_anew(digest(number))) for number in range(3)) == 3

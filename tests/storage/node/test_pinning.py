@@ -1,8 +1,7 @@
-"""The pinning service: requests over real sockets, fetched from real origins."""
+"""Pins: fetched from real origins over real sockets, verified, bounded, and cancelled."""
 
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -12,35 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.cid import CID, RAW
-from holdfast.storage.errors import ConfigError
-from holdfast.storage.fetch.policy import FetchPolicy
-from holdfast.storage.node.server import NodeOptions
 from holdfast.storage.sources.http import Endpoint
 from holdfast.storage.sources.mirror import Mirror
 from holdfast.storage.sources.netguard import NetGuard
 from support import full_disk
 from support.mirror_server import MirrorServer, Reply
-from support.running_node import RunningNode, ask, publish_folder, settled
-from support.trees import LEAF, mirror_folder
-
-LOOPBACK = NetGuard.parse(["127.0.0.0/8"])
-QUICK = FetchPolicy(progress_deadline_s=2.0)
-FILES = {
-    "data/a.bin": random.Random(1).randbytes(40 * LEAF + 5),
-    "data/copy.bin": random.Random(1).randbytes(40 * LEAF + 5),
-    "data/small": b"small",
-    "data/small too": b"small",
-    "empty": b"",
-}
-TOTAL = sum(map(len, FILES.values()))
-
-
-@pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CID]:
-    folder = tmp_path_factory.mktemp("origin")
-    return folder, mirror_folder(folder, FILES)
+from support.pin_origin import FILES, LOOPBACK, QUICK, TOTAL
+from support.running_node import RunningNode
+from support.trees import mirror_folder
 
 
 class Canary:
@@ -211,243 +190,6 @@ def test_an_unpinned_request_is_cancelled(tmp_path: Path, origin: tuple[Path, CI
         while any(thread.name.startswith("holdfast-fetch") for thread in threading.enumerate()):
             assert time.monotonic() < limit
             time.sleep(0.01)
-
-
-def test_a_replaced_request_gets_a_new_id(tmp_path: Path) -> None:
-    with RunningNode(tmp_path / "repo") as node:
-        first = node.pin(CID.of(RAW, b"x"))
-        answer = node.ask("POST", f"/pins/{first}", body={"cid": str(CID.of(RAW, b"y"))})
-        assert answer.status == 202
-        assert answer.json()["requestid"] != first
-        assert node.ask("GET", f"/pins/{first}").status == 404
-        assert node.ask("POST", f"/pins/{first}", body={"cid": str(CID.of(RAW, b"y"))}).status == 404
-
-
-def test_the_list_is_filtered_and_paged(tmp_path: Path) -> None:
-    with RunningNode(tmp_path / "repo") as node:
-        names = ["Alpha", "alpha two", "BETA", "ALPHA"]
-        cids = [CID.of(RAW, name.encode()) for name in names]
-        ids = [node.pin(cid, name=name) for cid, name in zip(cids, names, strict=True)]
-        for requestid in ids:
-            node.settled(requestid)
-
-        def names_of(query: str) -> list[str]:
-            answer = node.get(f"/pins?status=queued,pinning,pinned,failed&{query}")
-            assert answer.status == 200, answer.body
-            return [result["pin"]["name"] for result in answer.json()["results"]]
-
-        assert names_of("") == names[::-1]
-        assert node.get("/pins").json() == {"count": 0, "results": []}
-        assert names_of("name=Alpha") == ["Alpha"]
-        assert names_of("name=alpha&match=iexact") == ["ALPHA", "Alpha"]
-        assert names_of("name=alpha&match=partial") == ["alpha two"]
-        assert names_of("name=alpha&match=ipartial") == ["ALPHA", "alpha two", "Alpha"]
-        assert names_of(f"cid={cids[0]},{cids[2]}") == ["BETA", "Alpha"]
-        assert names_of("limit=2") == ["ALPHA", "BETA"]
-        all_pins = node.get("/pins?status=failed&limit=2").json()
-        assert all_pins["count"] == 4
-        created = [result["created"] for result in all_pins["results"]]
-        assert names_of(f"before={created[1]}") == ["alpha two", "Alpha"]
-        assert names_of(f"after={created[1]}") == ["ALPHA"]
-        assert len(set(created)) == 2
-
-
-@pytest.mark.parametrize(
-    "query", ["limit=0", "limit=1001", "limit=x", "status=lost", "match=maybe", "cid=nonsense", "before=yesterday",
-              "meta=[1]", "before=2026-01-01T00:00:00"]
-)  # fmt: skip
-def test_a_malformed_query_is_refused_in_the_words_of_the_specification(tmp_path: Path, query: str) -> None:
-    with RunningNode(tmp_path / "repo") as node:
-        answer = node.get(f"/pins?{query}")
-    assert answer.status == 400
-    assert answer.json()["error"]["reason"] == "BAD_REQUEST"
-    assert query.partition("=")[0] in answer.json()["error"]["details"]
-
-
-def test_malformed_and_oversized_bodies_are_refused(tmp_path: Path) -> None:
-    cid = str(CID.of(RAW, b"x"))
-    bodies: list[tuple[object, int]] = [
-        (b"{", 400),
-        (b"[" * 50_000, 400),
-        ([], 400),
-        ({}, 400),
-        ({"cid": "nonsense"}, 400),
-        ({"cid": cid, "name": "x" * 256}, 400),
-        ({"cid": cid, "origins": ["http://a"] * 21}, 400),
-        ({"cid": cid, "origins": "http://a"}, 400),
-        ({"cid": cid, "meta": {"a": 1}}, 400),
-        (b" " * 70_000, 413),
-    ]
-    with RunningNode(tmp_path / "repo") as node:
-        for body, status in bodies:
-            answer = node.ask("POST", "/pins", body=body)
-            assert answer.status == status, (body, answer.body)
-            assert answer.json()["error"]["reason"] == "BAD_REQUEST"
-        assert node.get("/pins?status=queued,failed,pinned,pinning").json()["count"] == 0
-
-
-# -- who may
-
-
-def test_a_wrong_or_missing_token_is_refused(tmp_path: Path) -> None:
-    with RunningNode(tmp_path / "repo", token=b"secret") as node:
-        for header in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic secret"}):
-            answer = node.ask("GET", "/pins", header)
-            assert answer.status == 401
-            assert set(answer.json()["error"]) == {"reason", "details"}
-        assert node.ask("GET", "/pins", {"Authorization": "Bearer secret"}).status == 200
-        assert node.get("/ipfs/bafkqaaa?format=raw").status == 200
-
-
-def test_without_a_token_only_this_machine_may_pin(tmp_path: Path) -> None:
-    with RunningNode(tmp_path / "repo", host="0.0.0.0") as node:
-        assert node.get("/pins").status == 401
-        assert node.get("/ipfs/bafkqaaa?format=raw").status == 200
-
-
-@pytest.mark.parametrize("header", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "same-origin"},
-                                    {"Host": "evil.example"}])  # fmt: skip
-def test_a_web_page_cannot_pin_through_a_browser_on_this_machine(tmp_path: Path, header: dict[str, str]) -> None:
-    with RunningNode(tmp_path / "repo") as node:
-        assert node.ask("POST", "/pins", header, {"cid": "bafkqaaa"}).status == 401
-
-
-def test_the_token_is_never_printed() -> None:
-    assert "secret" not in repr(NodeOptions(token=b"secret"))
-
-
-# -- lifecycle
-
-
-def test_a_port_in_use_and_a_repository_in_use_are_sentences(tmp_path: Path) -> None:
-    with RunningNode(tmp_path / "one") as node:
-        with pytest.raises(ConfigError, match="in use"), RunningNode(tmp_path / "two", port=node.node.port):
-            pass
-        with pytest.raises(ConfigError, match="another peer"), RunningNode(tmp_path / "one"):
-            pass
-        with RunningNode(tmp_path / "two") as other:
-            assert other.node.peer_id != node.node.peer_id
-    with RunningNode(tmp_path / "one") as again:
-        assert again.node.peer_id == node.node.peer_id
-
-
-def _serve(repo: Path) -> tuple["subprocess.Popen[str]", dict[str, object]]:
-    code = (
-        "import sys; from pathlib import Path; from holdfast.cli.serve import run_serve;"
-        "run_serve(Path(sys.argv[1]), '127.0.0.1:0', allow_net=['127.0.0.0/8'], as_json=True)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(repo)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    return process, json.loads(process.stdout.readline())
-
-
-def test_a_killed_peer_goes_on_with_its_pins_and_sigterm_stops_it(tmp_path: Path, origin: tuple[Path, CID]) -> None:
-    folder, root = origin
-    held = threading.Event()
-
-    def hold(path: str, reply: Reply) -> Reply:
-        if not held.is_set() and reply.status == 206 and path == "data/a.bin" and len(reply.body) > LEAF:
-            reply.cut, reply.drip_s = len(reply.body), 0.0
-            reply.pause_s = 0.2
-        return reply
-
-    with MirrorServer(folder, hold) as mirror:
-        process, about = _serve(tmp_path / "repo")
-        try:
-            url = str(about["url"])
-            assert set(about) == {"url", "peer_id", "pid"}
-            assert about["pid"] == process.pid
-            answer = ask(url, "POST", "/pins", body={"cid": str(root), "origins": [mirror.url]})
-            requestid = str(answer.json()["requestid"])
-            limit = time.monotonic() + 10
-            while "data/a.bin" not in mirror.requests:
-                assert time.monotonic() < limit
-                time.sleep(0.005)
-        finally:
-            process.kill()
-            process.communicate()
-        with DiskStore(tmp_path / "repo").open() as store:
-            assert store.catalog.rows("SELECT status FROM pins") == [("pinning",)]
-        held.set()
-        process, about = _serve(tmp_path / "repo")
-        try:
-            pin = settled(str(about["url"]), requestid)
-            assert pin["status"] == "pinned", pin
-            assert ask(str(about["url"]), "GET", f"/ipfs/{root}/data/a.bin").body == FILES["data/a.bin"]
-        finally:
-            started = time.monotonic()
-            process.terminate()
-            out, err = process.communicate(timeout=10)
-    assert time.monotonic() - started < 5
-    assert process.returncode == 0, err
-    assert out == ""
-    assert "Traceback" not in err
-    assert "stopped" in err
-
-
-def test_sigterm_stops_within_5_s_while_clients_and_pins_hang(tmp_path: Path, origin: tuple[Path, CID]) -> None:
-    folder, root = origin
-    with DiskStore(tmp_path / "repo").open() as store:
-        big = publish_folder(store, tmp_path / "src", {"big": bytes(64 << 20)}, 1 << 20)
-
-    def hang(path: str, reply: Reply) -> Reply:
-        reply.pause_s = 30.0 if path.startswith("data") else 0.0
-        return reply
-
-    with MirrorServer(folder, hang) as mirror:
-        process, about = _serve(tmp_path / "repo")
-        try:
-            url = str(about["url"])
-            ask(url, "POST", "/pins", body={"cid": str(root), "origins": [mirror.url]})
-            reader = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
-            reader.sendall(f"GET /ipfs/{big}/big HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            assert reader.recv(100).startswith(b"HTTP/1.1 200")
-            limit = time.monotonic() + 10
-            while not any(path.startswith("data") for path in mirror.requests):
-                assert time.monotonic() < limit
-                time.sleep(0.01)
-        finally:
-            started = time.monotonic()
-            process.terminate()
-            _, err = process.communicate(timeout=15)
-        took_s = time.monotonic() - started
-        reader.close()
-    assert took_s < 5
-    assert (process.returncode, "Traceback" in err) == (0, False), err
-
-
-def test_a_restart_fetches_only_what_is_missing(tmp_path: Path) -> None:
-    data = random.Random(9).randbytes(256 * LEAF)
-    root = mirror_folder(tmp_path / "origin", {"data/big.bin": data, "z": b"last"})
-    sent = [0]
-    slow = threading.Event()
-    slow.set()
-
-    def count(path: str, reply: Reply) -> Reply:
-        if path == "data/big.bin":
-            if slow.is_set() and sent[0] > len(data) // 2:
-                reply.pause_s = 30
-            else:
-                sent[0] += len(reply.body)
-        return reply
-
-    with MirrorServer(tmp_path / "origin", count) as mirror:
-        policy = FetchPolicy(run_bytes=16 * LEAF, threads=2)
-        with RunningNode(tmp_path / "repo", guard=LOOPBACK, policy=policy) as node:
-            requestid = node.pin(root, mirror.url)
-            limit = time.monotonic() + 10
-            while sent[0] <= len(data) // 2:
-                assert time.monotonic() < limit
-                time.sleep(0.01)
-            time.sleep(0.2)
-        slow.clear()
-        before, sent[0] = sent[0], 0
-        with RunningNode(tmp_path / "repo", guard=LOOPBACK, policy=policy) as node:
-            assert node.settled(requestid)["status"] == "pinned"
-            assert node.get(f"/ipfs/{root}/data/big.bin").body == data
-    assert sent[0] <= len(data) - before + 64 * LEAF
 
 
 FULL_DISK = """

@@ -1,0 +1,223 @@
+"""What a dataset is told and what it runs into: arguments, lost sources, workers, budgets, descriptors, rot."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import resource
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from holdfast import Provider, Roster, StreamingDataset
+from holdfast.configs.roster import write_roster
+from holdfast.storage.errors import ConfigError, UnavailableError
+from support.mirror_server import MirrorServer, Reply
+from support.samples import collect
+
+Serve = Callable[..., MirrorServer]
+
+
+def test_two_workers_without_batch_size_are_a_clear_error(text: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = text
+    dataset = StreamingDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path)
+    with pytest.raises(ConfigError, match="needs batch_size with 2 workers"):
+        collect(dataset, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank": 3, "world_size": 2}, "rank 3"),
+        ({"rank": 1}, "belong together"),
+        ({"partition": "nope"}, "no partition 'nope'"),
+        ({"seq_len": 5}, "token datasets"),
+        ({"decode": "numpy"}, "expected 'torch'"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_said_in_one_sentence(
+    text: Any, serve: Serve, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    _, published = text
+    with pytest.raises((ConfigError, ValueError), match=message):
+        next(iter(StreamingDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path, **options)))
+
+
+def test_all_sources_of_a_leaf_gone_is_a_typed_error_within_the_deadline(
+    text: Any, serve: Serve, tmp_path: Path
+) -> None:
+    _, published = text
+    gone = lambda path, reply: Reply(503, {}, b"") if path.startswith("data/") else None
+    url = serve(published.folder, gone).url
+    dataset = StreamingDataset(published.uri, sources=[url], cache=tmp_path, deadline_s=1.0, batch_size=4)
+    with pytest.raises(UnavailableError, match=r"leaf \d+ .* of data/.*UNREACHABLE"):
+        next(iter(dataset))
+    dataset.close()
+
+
+def test_an_error_crosses_from_a_worker_whole(text: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = text
+    gone = lambda path, reply: Reply(404, {}, b"") if path.startswith("data/") else None
+    url = serve(published.folder, gone).url
+    dataset = StreamingDataset(published.uri, sources=[url], cache=tmp_path, deadline_s=1.0, batch_size=4)
+    with pytest.raises(Exception, match="MISSING"):
+        collect(dataset, 2)
+
+
+def test_a_dataset_pickles_without_its_threads(text: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = text
+    dataset = StreamingDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path)
+    next(iter(dataset))
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert [s["__index__"] for s in collect(copy)] == [s["__index__"] for s in collect(dataset)]
+
+
+def test_a_small_cache_budget_is_kept_and_the_epoch_still_exact(images: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = images
+    dataset = StreamingDataset(
+        published.uri, sources=[serve(published.folder).url], cache=tmp_path, cache_bytes=1 << 20
+    )
+    found = collect(dataset)
+    assert sorted(sample["__index__"] for sample in found) == list(range(2000))
+
+
+def test_statistics_count_what_each_source_sent(text: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = text
+    server = serve(published.folder)
+    dataset = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path)
+    for _ in dataset:
+        pass
+    (stats,) = dataset.stats()
+    dataset.close()
+    assert 0 < stats.requests <= len(server.requests), "a probe is part of the first request"
+    assert stats.bytes > json.loads((published.folder / "dataset.json").read_text())["bytes"]
+    assert stats.wrong == 0
+
+
+def test_len_is_the_ranks_share(text: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = text
+    url = serve(published.folder).url
+    lengths = []
+    for rank in range(7):
+        dataset = StreamingDataset(published.uri, sources=[url], cache=tmp_path, rank=rank, world_size=7)
+        lengths.append(len(dataset))
+        dataset.close()
+    assert sum(lengths) == 300
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_workers_forked_after_an_unfinished_pass_do_not_wait_for_its_claims(
+    text: Any, serve: Serve, tmp_path: Path
+) -> None:
+    _, published = text
+    slow = lambda path, reply: setattr(reply, "pause_s", 0.3) if path.startswith("data/") else None
+    server = serve(published.folder, slow)
+    dataset = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path, batch_size=4)
+    next(iter(dataset))  # leaves are asked for, and claimed, that nobody waits for
+    loader = torch.utils.data.DataLoader(dataset, batch_size=4, num_workers=2, collate_fn=list)
+    batches = iter(loader)  # the fork
+    server.script = None
+    dataset.close()
+    found = [sample["__index__"] for batch in batches for sample in batch]
+    assert sorted(found) == list(range(300))
+
+
+def test_sources_may_be_urls_a_roster_its_path_or_the_default_one(
+    text: Any, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, published = text
+    path = tmp_path / "roster.toml"
+    (tmp_path / "token").write_text("s3cret\n")
+    server = serve(published.folder)
+    providers = [Provider(name="m", kind="mirror", url=server.url, token_file=tmp_path / "token")]
+    path.write_text(write_roster(providers))
+    orders = []
+    for number, sources in enumerate([server.url, [server.url], path, Roster.load(path), None]):
+        if sources is None:
+            monkeypatch.setenv("HOLDFAST_ROSTER", str(path))
+        dataset = StreamingDataset(published.uri, sources=sources, cache=tmp_path / str(number))
+        orders.append([sample["__index__"] for sample in collect(dataset)])
+    assert all(order == orders[0] for order in orders)
+    assert server.headers_seen[-1]["Authorization"] == "Bearer s3cret"
+    monkeypatch.delenv("HOLDFAST_ROSTER")
+    with pytest.raises(ConfigError, match="no source is named"):
+        StreamingDataset(published.uri, cache=tmp_path)
+
+
+def test_many_shards_need_few_descriptors_cold_and_warm(tmp_path: Path, publish_folder: Any, serve: Serve) -> None:
+    (tmp_path / "src").mkdir()
+    for number in range(400):
+        np.full(300, number, dtype=np.uint16).tofile(tmp_path / "src" / f"{number:04d}.bin")
+    for kind in ("tokens", "tar"):
+        source = tmp_path / "src"
+        options: dict[str, Any] = {"format": "tokens", "dtype": "uint16"}
+        if kind == "tar":
+            source, options = tmp_path / "tars", {}
+            source.mkdir()
+            for number in range(400):
+                with tarfile.open(source / f"{number:04d}.tar", "w") as tar:
+                    info = tarfile.TarInfo(f"{number}.txt")
+                    info.size = 3
+                    tar.addfile(info, io.BytesIO(b"abc"))
+        published = publish_folder(source, leaf_size=16384, **options)
+        url = serve(published.folder).url
+        most = 0
+        for _ in range(2):
+            dataset = StreamingDataset(
+                published.uri, sources=[url], cache=tmp_path / kind, seq_len=30 if kind == "tokens" else None
+            )
+            before = len(list(Path("/proc/self/fd").iterdir()))
+            count = 0
+            for _ in dataset:
+                count += 1
+                if count % 50 == 0:
+                    most = max(most, len(list(Path("/proc/self/fd").iterdir())) - before)
+            assert count == (3999 if kind == "tokens" else 400)
+            dataset.close()
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert most <= max(limit // 2, 256 * 6) + 50
+
+
+def test_the_cache_stays_within_its_budget_and_a_shard(tmp_path: Path, publish_folder: Any, serve: Serve) -> None:
+    (tmp_path / "src").mkdir()
+    rng = np.random.default_rng(4)
+    for number in range(12):
+        rng.integers(0, 9, 100_000, dtype=np.uint16).tofile(tmp_path / "src" / f"{number:02d}.bin")
+    published = publish_folder(tmp_path / "src", leaf_size=16384, format="tokens", dtype="uint16")
+    budget = 600_000
+    dataset = StreamingDataset(
+        published.uri, sources=[serve(published.folder).url], cache=tmp_path / "c", cache_bytes=budget, seq_len=500
+    )
+    most = 0
+    for count, _ in enumerate(dataset):
+        if count % 100 == 0:
+            most = max(most, sum(path.stat().st_size for path in (tmp_path / "c" / "shards").iterdir()))
+    dataset.close()
+    assert most <= budget + 200_000 + 10_000
+    assert sum(path.stat().st_size for path in (tmp_path / "c" / "shards").iterdir()) <= budget
+
+
+def test_a_byte_changed_between_two_passes_of_one_dataset_is_noticed(text: Any, serve: Serve, tmp_path: Path) -> None:
+    source, published = text
+    dataset = StreamingDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path)
+    wanted = {path.name: path.read_text() for path in source.iterdir()}
+    assert {sample["path"]: sample["text"] for sample in dataset} == wanted
+    victim = max((tmp_path / "shards").glob("*[!s]"), key=lambda path: path.stat().st_size)
+    before = victim.stat()
+    while victim.stat().st_mtime_ns == before.st_mtime_ns:
+        with victim.open("r+b") as file:
+            file.seek(1000)
+            byte = file.read(1)
+            file.seek(1000)
+            file.write(bytes([byte[0] ^ 1]))
+    dataset._seen = None  # decoded rows are kept in memory: read the file again
+    assert {sample["path"]: sample["text"] for sample in dataset} == wanted
+    dataset.close()
+    again = StreamingDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path)
+    assert {sample["path"]: sample["text"] for sample in collect(again)} == wanted
