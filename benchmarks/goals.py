@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="this part only; again for more")
     options = parser.parse_args()
     about, started = machine(), time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # gigabytes in memory are not left behind
     with (
         tempfile.TemporaryDirectory(prefix="holdfast-goals-") as folder,
         tempfile.TemporaryDirectory(prefix="holdfast-goals-", dir=in_memory(6 << 30)) as inputs,

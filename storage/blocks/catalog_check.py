@@ -76,7 +76,7 @@ def _schema(catalog: Catalog) -> Iterator[Finding]:
 def _beside(table: str) -> str:
     text = echoes.row_text(SCHEMA, table, "t")
     return (
-        f"FROM {table} t LEFT JOIN {echoes.TABLE} e ON e.of = '{table}' AND e.key IS t.{echoes.keys(SCHEMA)[table]}"
+        f"FROM {table} t LEFT JOIN {echoes.TABLE} e ON e.of = '{table}' AND e.key = +t.{echoes.keys(SCHEMA)[table]}"
         f" WHERE e.row IS NOT {text}"
     )
 

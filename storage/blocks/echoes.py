@@ -115,7 +115,7 @@ def _values(schema: str, table: str, alias: str = "") -> str:
 def _triggers(schema: str, table: str) -> dict[str, str]:
     key = keys(schema)[table]
     now, before = _values(schema, table, "NEW"), row_text(schema, table, "OLD")
-    mine = f"of = '{table}' AND key IS OLD.{key}"
+    mine = f"of = '{table}' AND key = +OLD.{key}"  # +: no affinity, else SQLite looks at every echo
     same = "" if table in _SET_WHOLE else f" AND row = {before}"
     put = f"INSERT OR REPLACE INTO {TABLE} VALUES ({now});"  # noqa: S608 - our own names, here and below
     keep = f"UPDATE {TABLE} SET row = {row_text(schema, table, 'NEW')} WHERE {mine}{same};"  # noqa: S608

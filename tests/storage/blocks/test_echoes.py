@@ -143,3 +143,25 @@ def test_values_of_an_echo_are_read_back() -> None:
         ).fetchone()
     assert values(text.encode()) == [b"7", b"\x00'a,", b"it's, a 'text'", b""]
     values(text.encode()[3:])
+
+
+def test_the_cost_of_a_row_does_not_grow_with_their_number(tmp_path: Path) -> None:
+    """A comparison that SQLite cannot look up makes every UPDATE read every echo: counted in steps of its machine."""
+    steps: list[int] = []
+    for count in (100, 3000):
+        with DiskStore(tmp_path / str(count)).open() as store, store.catalog.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO files (path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns, framing,"
+                " indexed, used_ns) VALUES (?, 0, ?, 1, 1, 1, 1, 1, 1, 0, 0, 0)",
+                [(b"/%d" % number, b"%d" % number) for number in range(count)],
+            )
+            passed = [0]
+
+            def one(passed: list[int] = passed) -> None:
+                passed[0] += 1
+
+            connection.set_progress_handler(one, 1)
+            connection.execute("UPDATE files SET indexed = 1 WHERE id = 50")
+            connection.set_progress_handler(None, 0)
+            steps.append(passed[0])
+    assert steps[1] < 2 * steps[0]
