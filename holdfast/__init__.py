@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .configs.roster import Provider, Roster
+    from .loaders.data_loader import DataLoader
     from .loaders.dataset import StreamingDataset
     from .pipeline.publish import publish
     from .storage.get import get
 
-__all__ = ["Provider", "Roster", "StreamingDataset", "get", "publish"]
+__all__ = ["DataLoader", "Provider", "Roster", "StreamingDataset", "get", "publish"]
 
 __version__ = version("holdfast")
 
 _HOMES = {
+    "DataLoader": "loaders.data_loader",
     "Provider": "configs.roster",
     "Roster": "configs.roster",
     "StreamingDataset": "loaders.dataset",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import secrets
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from .errors import SampleError
 from .order import Order
 from .readers.reader import Sample
 from .runtime import CacheOptions, Runtime
-from .slice import Slice
+from .share import TAILS, Share, Tail
+from .shared_start import SharedStart
+from .state import Dealt, Pass, State
 from .stream import stream
 from .view import View
 
@@ -33,8 +36,10 @@ class StreamingDataset(IterableDataset[Any]):
     """Samples of `uri`, every byte hashed before a sample is built from it.
 
     The order is a pure function of (root, seed, epoch, position): the same for any number of workers, whatever
-    is cached and whoever is reachable. Each sample comes exactly once per epoch over all ranks and workers.
-    Call `set_epoch` before each epoch, as with torch's own `DistributedSampler`; without it every pass is epoch 0.
+    is cached and whoever is reachable. Each sample comes exactly once per epoch over all ranks and workers; `tail` says
+    what happens where they do not divide it. Call `set_epoch` before each epoch, as with torch's own
+    `DistributedSampler`; without it every pass is epoch 0. `state_dict` and `load_state_dict` go on in the middle of
+    one: by themselves, in a torchdata `StatefulDataLoader`, and best by `holdfast.DataLoader`.
 
     Args:
         uri: `ipfs://CID` as `holdfast publish` printed it.
@@ -45,6 +50,8 @@ class StreamingDataset(IterableDataset[Any]):
         cache_bytes: its budget in bytes.
         decode: "torch" or "pil" (an allow-list; images become tensors or PIL images), a callable, or None (bytes).
         rank, world_size: default to torch.distributed's, if it is initialised when the dataset is made.
+        tail: where `world_size` does not divide the samples: "repeat" the first few, so that every rank has as many
+            (and none waits for another for ever); "drop" the last few; "exact": some ranks have one more.
         partition: one named part of the dataset.
         seq_len: for token datasets: a sample holds seq_len + 1 tokens.
         prefetch_bytes: how far ahead of the consumer bytes are asked for, per worker.
@@ -71,6 +78,7 @@ class StreamingDataset(IterableDataset[Any]):
         decode: Decode = None,
         rank: int | None = None,
         world_size: int | None = None,
+        tail: Tail = "repeat",
         partition: str | None = None,
         seq_len: int | None = None,
         prefetch_bytes: int = 64 << 20,
@@ -82,7 +90,9 @@ class StreamingDataset(IterableDataset[Any]):
         self.uri = DatasetUri.parse(uri)
         self._sources, self._guard = sources, NetGuard.parse(allow_net)
         choose_sources(sources, redirects=self._guard)  # a bad roster is the user's mistake: said here, not in a worker
-        self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
+        self.batch_size, self.seed, self.shuffle, self.tail = batch_size, _seed(seed), shuffle, tail
+        if tail not in TAILS:
+            raise ConfigError(f"tail={tail!r}", hint=f"expected one of {', '.join(TAILS)}")
         self.partition, self.seq_len, self.prefetch_bytes = partition, seq_len, prefetch_bytes
         self.rank, self.world_size = _rank(rank, world_size)
         settings = Settings.load(os.environ)
@@ -91,8 +101,10 @@ class StreamingDataset(IterableDataset[Any]):
         self._cache = CacheOptions(folder, budget, secrets.randbits(63), reverify, max(prefetch_bytes, 1 << 20))
         self._decoder: Callable[[Sample], Any] | None = make_decoder(decode)
         self._policy = user_policy(deadline_s)
-        # in shared memory: workers that live on between epochs see the change
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._next = SharedStart()
+        self._resumed: State | None = None  # of this process alone: a worker's own
+        self._share: Share | None = None  # of the pass that this process makes or made last
+        self._reading = self._taken = 0  # its epoch, and how many samples of it were delivered
         self._runtime: Runtime | None = None
         self._seen: View | None = None
 
@@ -100,7 +112,71 @@ class StreamingDataset(IterableDataset[Any]):
         """The epoch of the next pass: it shuffles anew."""
         if epoch < 0:
             raise ValueError(f"epoch {epoch}: expected 0 or more")
-        self._epoch[0] = epoch
+        self._next.set_epoch(epoch)
+
+    def next_start(self) -> tuple[int, int]:
+        """The epoch of the next pass, and the position at which it begins: 0 unless a state was loaded."""
+        return self._next.peek()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where this dataset stands: a small dict of numbers and texts, for a checkpoint. O(1), whatever was read.
+
+        What was delivered is what this process iterated. Raises `ConfigError` where workers of a plain torch
+        `DataLoader` did that: they read ahead, and nobody here knows how far their samples were used.
+        """
+        worker = get_worker_info()
+        if worker is None and self._next.workers:
+            raise ConfigError(
+                "the workers of a plain torch DataLoader do not say how much of what they read was used",
+                hint="use holdfast.DataLoader, or torchdata's StatefulDataLoader, and call their state_dict()",
+            )
+        if self._share is None or (worker is None and self._reading != self._next.peek()[0]):
+            return self.state_at(*self._next.peek(), 0)
+        if self._share.workers == 1:
+            return self._state(self._reading, self._share.position_behind(self._taken)).encode()
+        return State(self._pass(), self._reading, self._share.start, self._taken, self._dealt(self._share)).encode()
+
+    def state_at(self, epoch: int, start: int, delivered: int) -> dict[str, Any]:
+        """The state of a pass that began at `start` when each rank has delivered so many of its samples."""
+        if delivered:
+            start = Share(self._view().samples, self.rank, self.world_size, start=start).position_behind(delivered)
+        return self._state(epoch, start).encode()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned: the next pass begins there. Raises `ConfigError` for another's state.
+
+        Nothing is read again. Ranks and workers may be others than when it was saved, but for a state that a worker of
+        a torchdata `StatefulDataLoader` saved for itself.
+        """
+        found = State.decode(state, self._pass())
+        self._share = None
+        if get_worker_info() is None and not found.taken:
+            self._next.resume(found.epoch, found.start)
+        else:
+            self._resumed = found
+
+    def _state(self, epoch: int, start: int) -> State:
+        return State(self._pass(), epoch, start)
+
+    def _pass(self) -> Pass:
+        return Pass(str(self.uri.root), self.partition, self.seq_len, self.seed, self.shuffle)
+
+    def _dealt(self, share: Share) -> Dealt:
+        return Dealt(share.rank, share.world_size, share.worker, share.workers, share.batch_size, share.tail)
+
+    def _begin(self, number: int, workers: int) -> Share:
+        """A pass begins: at its start, or where a loaded state says."""
+        self._reading, start = self._next.take(number, workers, in_worker=get_worker_info() is not None)
+        self._taken, resumed, self._resumed = 0, self._resumed, None
+        if resumed is not None:
+            self._reading, start, self._taken = resumed.epoch, resumed.start, resumed.taken
+        share = Share(
+            self._view().samples, self.rank, self.world_size, number, workers, self.batch_size or 1, start, self.tail
+        )
+        if resumed is not None:
+            resumed.check_dealt(self._dealt(share))
+        self._share = share
+        return share
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
@@ -110,14 +186,15 @@ class StreamingDataset(IterableDataset[Any]):
                 f"StreamingDataset needs batch_size with {workers} workers: torch deals whole batches to them",
                 hint="pass the DataLoader's batch_size to StreamingDataset too",
             )
-        runtime, view = self._open(), self._view()
-        part = Slice(view.samples, self.rank, self.world_size, number, workers, self.batch_size or 1)
-        order = Order(bytes(self.uri.root), self.seed, int(self._epoch[0]), view.parameters, self.shuffle)
-        chosen = (order.samples_at(positions) for positions in part.positions())
+        runtime, view, share = self._open(), self._view(), self._begin(number, workers)
+        order = Order(bytes(self.uri.root), self.seed, self._reading, view.parameters, self.shuffle)
+        chosen = (order.samples_at(positions) for positions in share.positions(self._taken))
         runtime.recheck()
         ahead = max(view.max_open // 2, 1)
         for sample in stream(chosen, view.locate, view.reader, self.prefetch_bytes, ahead):
-            yield sample if self._decoder is None else self._decode(sample)
+            made = sample if self._decoder is None else self._decode(sample)
+            self._taken += 1
+            yield made
 
     def _decode(self, sample: Sample) -> Any:
         assert self._decoder is not None
@@ -132,7 +209,7 @@ class StreamingDataset(IterableDataset[Any]):
 
     def __len__(self) -> int:
         """Samples that this rank delivers in an epoch."""
-        return Slice(self._view().samples, self.rank, self.world_size).rank_samples
+        return Share(self._view().samples, self.rank, self.world_size, tail=self.tail).rank_samples
 
     @property
     def head(self) -> Head:
@@ -165,6 +242,16 @@ class StreamingDataset(IterableDataset[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_runtime": None, "_seen": None}
+
+
+def _seed(seed: object) -> int:
+    try:
+        number = operator.index(seed)  # type: ignore[arg-type]
+    except TypeError:
+        raise ConfigError(f"seed={seed!r}", hint="a seed is a whole number from 0 to 2**64 - 1") from None
+    if not 0 <= number < 1 << 64:
+        raise ConfigError(f"seed={seed!r}", hint="a seed is a whole number from 0 to 2**64 - 1")
+    return number
 
 
 def _rank(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -165,19 +165,6 @@ def master_key(root: bytes, seed: int, epoch: int, parameters: OrderParameters) 
     return int.from_bytes(hashlib.sha256(VERSION_TAG + root + numbers).digest()[:8], "little")
 
 
-def rank_positions(samples: int, rank: int, world: int, start: int, count: int) -> NDArray[np.int64]:
-    """The positions of a rank's own samples `start` … `start + count - 1`, cut off at the end of the dataset.
-
-    Rank r of W takes every position p with p mod W == r, in rising order.
-    """
-    if not 0 <= rank < world:
-        raise ValueError(f"rank {rank} is outside 0 … {world - 1}")
-    if min(samples, start, count) < 0:
-        raise ValueError(f"negative: samples {samples}, start {start} or count {count}")
-    own = max(0, -(-(samples - rank) // world))
-    return np.arange(min(start, own), min(start + count, own), dtype=np.int64) * world + rank
-
-
 def suggest_parameters(samples: int, run: int, sample_bytes: int) -> OrderParameters:
     """Parameters for a dataset whose samples have about `sample_bytes` bytes; see `suggest_hints`."""
     hints = suggest_hints(samples, run, sample_bytes)

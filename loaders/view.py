@@ -9,9 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from ..storage.errors import ConfigError
-from ..storage.shards.tokens import window_count
-from .order import OrderParameters
+from .epoch import Epoch
 from .readers.parquet import DecodedRows, ParquetReader
 from .readers.reader import Reader
 from .readers.tar import TarReader
@@ -35,21 +33,19 @@ class View:
         head, part = dataset.head, dataset.partition(partition)
         self._shards = ShardTable(dataset, part)
         self.max_open = _max_open(self._shards.largest_bytes(), runtime.cache.max_bytes)
-        run, self._first, self._windows = head.order.run, part.first_sample, None
-        self.samples = part.samples
-        if head.shard_format == "tokens":
-            if seq_len is None or seq_len < 1:
-                raise ConfigError(f"a token dataset needs seq_len (got {seq_len})", hint="pass seq_len=2048, say")
-            assert head.tokens is not None
+        epoch = Epoch.of(head, part, seq_len)
+        self.parameters, self._first, self._windows = epoch.parameters, epoch.first, None
+        if head.tokens is not None and seq_len is not None:
             open_shard = lru_cache(self.max_open)(runtime.open_shard)
             self._windows = TokenWindows(self._shards, open_shard, head.tokens.dtype, seq_len)
-            self._first, self.samples, run = 0, window_count(part.samples, seq_len), max(1, run // seq_len)
-        elif seq_len is not None:
-            raise ConfigError(f"seq_len is for token datasets; this one is {head.shard_format}")
-        self.parameters = OrderParameters(self.samples, run, head.order.block, head.order.lanes)
         self._format, self._located = head.shard_format, False
         self._rows = DecodedRows(_DECODED_BYTES)
         self.reader = lru_cache(self.max_open)(self._open)
+
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        return self.parameters.samples
 
     def locate(self, indices: npt.NDArray[np.int64]) -> Iterator[Place]:
         """Where each sample is. A token window may span shards: all windows have one reader, number 0."""

@@ -100,18 +100,6 @@ def test_statistics_count_what_each_source_sent(text: Any, serve: Serve, tmp_pat
     assert stats.wrong == 0
 
 
-def test_len_is_the_ranks_share(text: Any, serve: Serve, tmp_path: Path) -> None:
-    _, published = text
-    url = serve(published.folder).url
-    lengths = []
-    for rank in range(7):
-        dataset = StreamingDataset(published.uri, sources=[url], cache=tmp_path, rank=rank, world_size=7)
-        lengths.append(len(dataset))
-        dataset.close()
-    assert sum(lengths) == 300
-    assert max(lengths) - min(lengths) <= 1
-
-
 def test_workers_forked_after_an_unfinished_pass_do_not_wait_for_its_claims(
     text: Any, serve: Serve, tmp_path: Path
 ) -> None:

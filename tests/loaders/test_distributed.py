@@ -8,6 +8,66 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support.mirror_server import MirrorServer
+
+ELASTIC = """
+import json, sys
+import torch.distributed as dist
+from holdfast import DataLoader
+uri, cache, store, rank, world, state, steps, *urls = sys.argv[1:]
+dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=int(world))
+loader = DataLoader(uri, batch_size=3, num_workers=1, sources=urls, cache=cache, seed=4, tail="exact", collate_fn=list)
+if state:
+    loader.load_state_dict(json.loads(state))
+seen = []
+for batch in loader:
+    seen.append([sample["__index__"] for sample in batch])
+    if len(seen) == int(steps):
+        break
+print(json.dumps([seen, loader.state_dict()]))
+loader.dataset.close()
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def test_worlds_of_four_then_two_see_an_epoch_once_while_a_source_dies(
+    tmp_path: Path, publish_folder: Any, serve: Any, corpus_folder: Path
+) -> None:
+    """DDP's own processes (gloo): four stop after two steps each, two go on; one of two sources is gone by then."""
+    published = publish_folder(corpus_folder, leaf_size=16384, shard_size=65536)
+    steady, dying = serve(published.folder), MirrorServer(published.folder)
+    dying.__enter__()
+    state, seen = "", list[int]()
+    for number, (world, steps) in enumerate(((4, 2), (2, 0))):
+        ranks = [
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    ELASTIC,
+                    published.uri,
+                    str(tmp_path / "cache"),
+                    str(tmp_path / f"store{number}"),
+                ]
+                + [str(rank), str(world), state, str(steps), steady.url, dying.url],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(world)
+        ]
+        answers = [json.loads(rank.communicate(timeout=100)[0].splitlines()[-1]) for rank in ranks]
+        assert [rank.returncode for rank in ranks] == [0] * world
+        assert not steps or all(answer[1] == answers[0][1] for answer in answers), "any rank may save"
+        state = json.dumps(answers[0][1])
+        for step in range(max(len(batches) for batches, _ in answers)):
+            seen += [sample for batches, _ in answers for sample in (batches[step] if step < len(batches) else [])]
+        if number == 0:
+            dying.__exit__(None, None, None)
+    assert sorted(seen) == list(range(60))
+    assert json.loads(state)["start"] == 60
+
+
 SCRIPT = """
 import json, sys
 import torch.distributed as dist

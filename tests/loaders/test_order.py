@@ -24,10 +24,10 @@ from holdfast.loaders.order import (
     CHUNK,
     Order,
     OrderParameters,
-    rank_positions,
     suggest_parameters,
 )
 from holdfast.loaders.permutation import MAX_SIZE, round_keys
+from holdfast.loaders.share import Share
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "order.json"
 ROOT = bytes.fromhex("01701220") + hashlib.sha256(b"holdfast test root").digest()
@@ -244,7 +244,7 @@ def test_the_ranks_of_any_world_together_read_the_same_sequence(world):
     whole = made.samples_at(np.arange(1000))
     woven = np.full(1000, -1)
     for rank in range(world):
-        positions = rank_positions(1000, rank, world, 0, 1000)
+        positions = np.concatenate(list(Share(1000, rank, world).positions()))
         woven[positions] = made.samples_at(positions)
     assert np.array_equal(woven, whole)
 
@@ -257,7 +257,7 @@ def test_a_rank_reads_whole_lanes_where_the_world_divides_the_lanes(world):
     place = {sample: s for s, sample in enumerate(sigma)}
     base, rem = divmod(samples, lanes)
     for rank in range(world):
-        read = made.samples_at(rank_positions(samples, rank, world, 0, samples))
+        read = made.samples_at(np.concatenate(list(Share(samples, rank, world).positions())))
         own = [lane for lane in range(lanes) if lane % world == rank]
         ranges = [range(l * base + min(l, rem), (l + 1) * base + min(l + 1, rem)) for l in own]  # noqa: E741
         assert sorted(place[int(s)] for s in read) == sorted(itertools.chain.from_iterable(ranges))
@@ -274,19 +274,6 @@ def test_without_shuffling_sample_is_position():
     made = order(100, 7, 3, 4, shuffle=False)
     assert [made.sample_at(p) for p in range(100)] == list(range(100))
     assert made.samples_at(np.arange(100)).tolist() == list(range(100))
-
-
-def test_rank_positions_resume_where_they_stopped_and_end_with_the_dataset():
-    whole = rank_positions(20, 2, 3, 0, 100)
-    assert whole.tolist() == [2, 5, 8, 11, 14, 17]
-    assert rank_positions(20, 2, 3, 4, 100).tolist() == [14, 17]
-    assert rank_positions(20, 2, 3, 1, 2).tolist() == [5, 8]
-    assert rank_positions(20, 1, 3, 0, 100).tolist()[-1] == 19
-    assert rank_positions(20, 2, 3, 9, 5).tolist() == []
-    assert rank_positions(1, 2, 3, 0, 5).tolist() == []
-    for wrong in ((20, 3, 3, 0, 1), (20, -1, 3, 0, 1), (20, 0, 0, 0, 1), (20, 0, 1, -1, 1), (-1, 0, 1, 0, 1)):
-        with pytest.raises(ValueError):
-            rank_positions(*wrong)
 
 
 def test_suggested_parameters_keep_a_block_near_8_mib_and_a_lane_at_eight_blocks():

@@ -151,8 +151,8 @@ def test_the_cost_of_a_row_does_not_grow_with_their_number(tmp_path: Path) -> No
     for count in (100, 3000):
         with DiskStore(tmp_path / str(count)).open() as store, store.catalog.transaction() as connection:
             connection.executemany(
-                "INSERT INTO files (path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns, framing,"
-                " indexed, used_ns) VALUES (?, 0, ?, 1, 1, 1, 1, 1, 1, 0, 0, 0)",
+                "INSERT INTO files (path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns,"
+                " framing, indexed, used_ns) VALUES (?, 0, ?, 1, 1, 1, 1, 1, 1, 0, 0, 0)",
                 [(b"/%d" % number, b"%d" % number) for number in range(count)],
             )
             passed = [0]

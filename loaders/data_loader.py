@@ -1,0 +1,80 @@
+"""`DataLoader`: torch's over a `StreamingDataset`, with a state that any number of workers and ranks can go on from."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch.utils.data
+
+from ..storage.errors import ConfigError
+from .dataset import StreamingDataset
+
+_OF_DATASET = frozenset(inspect.signature(StreamingDataset.__init__).parameters) - {"self", "uri", "batch_size"}
+
+
+class DataLoader(torch.utils.data.DataLoader[Any]):
+    """Batches of a dataset, verified, in its order. `DataLoader("ipfs://…", batch_size=32, sources=[…])` is enough.
+
+    `state_dict()` says how many batches this loader has *delivered*, whatever its workers have read ahead; a loader
+    with other workers, another batch size or another world goes on from it, exactly (docs/order.md, §5). Save it on
+    any rank after the same number of steps.
+
+    Args:
+        dataset: a `StreamingDataset`, or the URI of one; then `options` may hold what `StreamingDataset` takes.
+        batch_size: samples a batch.
+        num_workers: processes that read and decode; 0: this one.
+        options: everything else that torch's `DataLoader` takes.
+
+    """
+
+    def __init__(
+        self,
+        dataset: StreamingDataset | str | os.PathLike[str],
+        batch_size: int = 1,
+        num_workers: int = 0,
+        **options: Any,
+    ) -> None:
+        if not isinstance(dataset, StreamingDataset):
+            given = {name: options.pop(name) for name in _OF_DATASET & options.keys()}
+            dataset = StreamingDataset(os.fspath(dataset), batch_size=batch_size, **given)
+        elif dataset.batch_size not in (None, batch_size):
+            raise ConfigError(
+                f"batch_size={batch_size}, but the dataset was made with batch_size={dataset.batch_size}",
+                hint="leave it out of one of them",
+            )
+        if batch_size is None or batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}: expected 1 or more", hint="batch_size=1 gives single samples")
+        dataset.batch_size = batch_size
+        self._started: tuple[int, int] | None = None  # epoch, and the position that the pass began at
+        self._delivered = 0
+        super().__init__(dataset, batch_size=batch_size, num_workers=num_workers, **options)
+
+    @property
+    def _streaming(self) -> StreamingDataset:
+        assert isinstance(self.dataset, StreamingDataset)
+        return self.dataset
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch of the next pass; see `StreamingDataset.set_epoch`."""
+        self._streaming.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self._started, self._delivered = self._streaming.next_start(), 0
+        for batch in super().__iter__():
+            self._delivered += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where this loader stands: a small dict of numbers and texts, for a checkpoint."""
+        if self._started is None or self._started[0] != self._streaming.next_start()[0]:
+            return self._streaming.state_at(*self._streaming.next_start(), 0)
+        assert self.batch_size is not None
+        return self._streaming.state_at(*self._started, self._delivered * self.batch_size)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state: the next pass begins behind the batches that were delivered when it was saved."""
+        self._streaming.load_state_dict(state)
+        self._started = None

@@ -1,0 +1,33 @@
+"""What an epoch of a dataset is: how many samples, and the parameters of their order. Pure; needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..storage.errors import ConfigError
+from ..storage.manifest import Head, Partition
+from ..storage.shards.tokens import window_count
+from .order import OrderParameters
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """`first`: what is added to what the order yields, to get the number of a sample in the dataset."""
+
+    parameters: OrderParameters
+    first: int
+
+    @classmethod
+    def of(cls, head: Head, part: Partition, seq_len: int | None) -> Epoch:
+        """An epoch of a dataset, or of one partition of it (docs/formats.md, §1). Raises `ConfigError`."""
+        hints = head.order
+        if head.shard_format != "tokens":
+            if seq_len is not None:
+                raise ConfigError(
+                    f"seq_len is for token datasets; this one is {head.shard_format}", hint="leave it out"
+                )
+            return cls(OrderParameters(part.samples, hints.run, hints.block, hints.lanes), part.first_sample)
+        if seq_len is None or seq_len < 1:
+            raise ConfigError(f"a token dataset needs seq_len (got {seq_len})", hint="pass seq_len=2048, say")
+        windows, run = window_count(part.samples, seq_len), max(1, hints.run // seq_len)
+        return cls(OrderParameters(windows, run, hints.block, hints.lanes), 0)

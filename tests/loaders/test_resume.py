@@ -1,0 +1,207 @@
+"""Stop anywhere, go on elsewhere: what comes is what would have come."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from holdfast import DataLoader, StreamingDataset
+from holdfast.storage.errors import ConfigError
+from support.mirror_server import MirrorServer
+
+Serve = Callable[..., MirrorServer]
+Make = Callable[..., StreamingDataset]
+SEED = 11
+
+
+@pytest.fixture
+def make(text: Any, serve: Serve, tmp_path: Path) -> Make:
+    """A dataset of 300 texts; all share one cache."""
+    _, published = text
+    url = serve(published.folder).url
+    return lambda **given: StreamingDataset(
+        published.uri, **{"sources": [url], "cache": tmp_path, "seed": SEED, **given}
+    )
+
+
+def numbers(dataset: StreamingDataset, count: int | None = None) -> list[int]:
+    return [sample["__index__"] for sample in islice(dataset, count)]
+
+
+def flat(batches: Any) -> list[int]:
+    return [sample["__index__"] for batch in batches for sample in batch]
+
+
+@pytest.mark.parametrize("stop", [0, 1, 37, 299, 300])
+def test_a_dataset_goes_on_exactly_where_its_state_says(make: Make, stop: int) -> None:
+    whole = numbers(make())
+    first = make()
+    seen = numbers(first, stop)
+    state = json.loads(json.dumps(first.state_dict()))
+    assert len(json.dumps(state)) < 300
+    second = make()
+    second.load_state_dict(state)
+    assert seen + numbers(second) == whole
+    assert numbers(second) == whole, "the pass behind a resumed one is a whole one"
+
+
+def test_a_state_belongs_to_its_epoch(make: Make) -> None:
+    first = make()
+    first.set_epoch(3)
+    seen = numbers(first, 100)
+    second, third = make(), make()
+    for dataset in (second, third):
+        dataset.load_state_dict(first.state_dict())
+    second.set_epoch(3)  # as a training loop does that goes on in epoch 3
+    whole = make()
+    whole.set_epoch(3)
+    assert seen + numbers(second) == numbers(whole)
+    third.set_epoch(4)
+    whole.set_epoch(4)
+    assert numbers(third) == numbers(whole)
+    assert first.state_dict()["epoch"] == 3
+    first.set_epoch(4)
+    assert (first.state_dict()["epoch"], first.state_dict()["start"]) == (4, 0)
+
+
+def test_worlds_of_four_three_and_five_see_an_epoch_once(make: Make) -> None:
+    state: dict[str, Any] = {}
+    seen: list[int] = []
+    for world, steps in ((4, 11), (3, 40), (5, None)):
+        states, parts = [], []
+        for rank in range(world):
+            dataset = make(rank=rank, world_size=world, tail="exact")
+            if state:
+                dataset.load_state_dict(state)
+            parts.append(numbers(dataset, steps))
+            states.append(dataset.state_dict())
+            dataset.close()
+        assert steps is None or all(found == states[0] for found in states), "any rank may save"
+        state = states[0]
+        seen += [part[step] for step in range(max(map(len, parts))) for part in parts if step < len(part)]
+    assert seen == numbers(make())
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize(("workers", "then"), [(0, 2), (2, 0), (2, 3), (3, 1)])
+def test_our_loader_goes_on_with_other_workers(make: Make, workers: int, then: int) -> None:
+    whole = numbers(make())
+    loader = DataLoader(make(), batch_size=8, num_workers=workers, collate_fn=list)
+    batches = iter(loader)
+    seen = flat(islice(batches, 13))
+    state = pickle.loads(pickle.dumps(loader.state_dict()))
+    del batches
+    again = DataLoader(make(), batch_size=5, num_workers=then, collate_fn=list)
+    again.load_state_dict(state)
+    assert again.state_dict() == state, "nothing was delivered yet"
+    assert seen + flat(again) == whole
+    assert flat(again) == whole
+
+
+def test_our_loader_with_workers_that_live_on(make: Make) -> None:
+    whole = [numbers(make())]
+    loader = DataLoader(make(), batch_size=8, num_workers=2, collate_fn=list, persistent_workers=True)
+    saved = make()
+    seen = numbers(saved, 80)
+    loader.load_state_dict(saved.state_dict())
+    assert seen + flat(loader) == whole[0]
+    assert flat(loader) == whole[0]
+    loader.load_state_dict(saved.state_dict())
+    assert seen + flat(loader) == whole[0]
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata 0.11 asks torch 2.13 for it
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("stop", [1, 6, 75])
+def test_torchdatas_loader_goes_on(make: Make, workers: int, stop: int) -> None:
+    whole = numbers(make())
+    load = lambda: StatefulDataLoader(make(batch_size=4), batch_size=4, num_workers=workers, collate_fn=list)
+    loader = load()
+    seen = flat(islice(loader, stop))
+    state = loader.state_dict()
+    again = load()
+    again.load_state_dict(state)
+    assert seen + flat(again) == whole
+
+
+def test_a_kill_loses_nothing_but_the_steps_since_the_last_save(make: Make, text: Any, tmp_path: Path) -> None:
+    """A training in a process of its own saves after every step, and is killed at one."""
+    _, published = text
+    script = """
+import json, os, signal, sys
+from pathlib import Path
+from holdfast import DataLoader
+uri, url, place, stop = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+loader = DataLoader(uri, batch_size=8, num_workers=2, sources=[url], cache=place / "cache", seed=11, collate_fn=list)
+if (place / "state").exists():
+    loader.load_state_dict(json.loads((place / "state").read_text()))
+with (place / "seen").open("a") as seen:
+    for step, batch in enumerate(loader):
+        seen.write("".join(f"{sample['__index__']}\\n" for sample in batch))
+        seen.flush()
+        (place / "new").write_text(json.dumps(loader.state_dict()))
+        (place / "new").replace(place / "state")
+        if step == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+    url = make()._sources[0]  # type: ignore[index]
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    for stop in (rng.randrange(10), rng.randrange(10), 1000):
+        command = [sys.executable, "-c", script, published.uri, url, str(tmp_path), str(stop)]
+        done = subprocess.run(command, env={**os.environ}, timeout=100)
+        assert done.returncode == (0 if stop == 1000 else -signal.SIGKILL)
+    assert [int(line) for line in (tmp_path / "seen").read_text().splitlines()] == numbers(make())
+
+
+def test_a_state_of_something_else_is_refused_in_a_sentence(make: Make) -> None:
+    state = make().state_dict()
+    with pytest.raises(ConfigError, match="seed=11, this one has seed=12"):
+        make(seed=12).load_state_dict(state)
+    with pytest.raises(ConfigError, match="not a state"):
+        make().load_state_dict({"epoch": 3})
+    with pytest.raises(ConfigError, match="negative"):
+        make().load_state_dict({**state, "start": -1})
+    with pytest.raises(ConfigError, match="version 99"):
+        make().load_state_dict({**state, "version": 99})
+
+
+def test_a_plain_loader_with_workers_says_who_can_save(make: Make) -> None:
+    dataset = make(batch_size=4)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=4, num_workers=2, collate_fn=list)
+    batches = iter(loader)
+    next(batches)
+    with pytest.raises(ConfigError, match="do not say how much") as caught:
+        dataset.state_dict()
+    assert "holdfast.DataLoader" in caught.value.hint
+
+
+def test_ranks_have_as_many_steps_unless_asked_otherwise(make: Make) -> None:
+    lengths = {
+        tail: [len(make(rank=rank, world_size=7, tail=tail)) for rank in range(7)]
+        for tail in ("repeat", "drop", "exact")
+    }
+    assert lengths == {"repeat": [43] * 7, "drop": [42] * 7, "exact": [43] * 6 + [42]}
+    assert len(make(rank=0, world_size=7)) == 43, "repeat is the default: no rank waits for another for ever"
+    with pytest.raises(ConfigError, match="tail='pad'"):
+        make(tail="pad")
+
+
+@pytest.mark.parametrize("seed", [1.5, "7", None, -1, 1 << 64])
+def test_a_seed_is_a_whole_number(make: Make, seed: Any) -> None:
+    with pytest.raises(ConfigError, match="seed="):
+        make(seed=seed)
