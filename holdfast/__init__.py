@@ -13,18 +13,31 @@ if TYPE_CHECKING:
     from .configs.roster import Provider, Roster
     from .loaders.data_loader import DataLoader
     from .loaders.dataset import StreamingDataset
+    from .loaders.indexed import IndexedDataset
+    from .loaders.tokens import TokenDataset
     from .pipeline.publish import publish
     from .storage.get import get
 
-__all__ = ["DataLoader", "Provider", "Roster", "StreamingDataset", "get", "publish"]
+__all__ = [
+    "DataLoader",
+    "IndexedDataset",
+    "Provider",
+    "Roster",
+    "StreamingDataset",
+    "TokenDataset",
+    "get",
+    "publish",
+]
 
 __version__ = version("holdfast")
 
 _HOMES = {
     "DataLoader": "loaders.data_loader",
+    "IndexedDataset": "loaders.indexed",
     "Provider": "configs.roster",
     "Roster": "configs.roster",
     "StreamingDataset": "loaders.dataset",
+    "TokenDataset": "loaders.tokens",
     "get": "storage.get",
     "publish": "pipeline.publish",
 }

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import operator
 import os
-import secrets
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ..configs.settings import Settings, cache_folder
 from ..storage.errors import ConfigError
 from ..storage.fetch.scoreboard import SourceStats
 from ..storage.manifest import Head
-from ..storage.session import SourcesArgument, choose_sources, user_policy
-from ..storage.sources.netguard import NetGuard
+from ..storage.session import SourcesArgument
 from ..storage.uri import DatasetUri
-from .decode import Decode, make_decoder
-from .errors import SampleError
+from .access import Access
+from .decode import Decode
 from .order import Order
-from .readers.reader import Sample
-from .runtime import CacheOptions, Runtime
 from .share import TAILS, Share, Tail
 from .shared_start import SharedStart
 from .state import Dealt, Pass, State
-from .stream import stream
-from .view import View
 
 
 class StreamingDataset(IterableDataset[Any]):
@@ -87,26 +78,24 @@ class StreamingDataset(IterableDataset[Any]):
         allow_net: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.uri = DatasetUri.parse(uri)
-        self._sources, self._guard = sources, NetGuard.parse(allow_net)
-        choose_sources(sources, redirects=self._guard)  # a bad roster is the user's mistake: said here, not in a worker
-        self.batch_size, self.seed, self.shuffle, self.tail = batch_size, _seed(seed), shuffle, tail
+        self._access = Access(
+            uri, sources=sources, cache=cache, cache_bytes=cache_bytes, decode=decode, partition=partition,
+            seq_len=seq_len, prefetch_bytes=prefetch_bytes, deadline_s=deadline_s, reverify=reverify,
+            allow_net=allow_net,
+        )  # fmt: skip
         if tail not in TAILS:
             raise ConfigError(f"tail={tail!r}", hint=f"expected one of {', '.join(TAILS)}")
-        self.partition, self.seq_len, self.prefetch_bytes = partition, seq_len, prefetch_bytes
+        self.batch_size, self.seed, self.shuffle, self.tail = batch_size, _seed(seed), shuffle, tail
         self.rank, self.world_size = _rank(rank, world_size)
-        settings = Settings.load(os.environ)
-        folder = Path(cache) if cache is not None else cache_folder(os.environ) / "loader"
-        budget = settings.cache.max_bytes if cache_bytes is None else cache_bytes
-        self._cache = CacheOptions(folder, budget, secrets.randbits(63), reverify, max(prefetch_bytes, 1 << 20))
-        self._decoder: Callable[[Sample], Any] | None = make_decoder(decode)
-        self._policy = user_policy(deadline_s)
         self._next = SharedStart()
         self._resumed: State | None = None  # of this process alone: a worker's own
         self._share: Share | None = None  # of the pass that this process makes or made last
         self._reading = self._taken = 0  # its epoch, and how many samples of it were delivered
-        self._runtime: Runtime | None = None
-        self._seen: View | None = None
+
+    @property
+    def uri(self) -> DatasetUri:
+        """What is read."""
+        return self._access.uri
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next pass: it shuffles anew."""
@@ -139,7 +128,7 @@ class StreamingDataset(IterableDataset[Any]):
     def state_at(self, epoch: int, start: int, delivered: int) -> dict[str, Any]:
         """The state of a pass that began at `start` when each rank has delivered so many of its samples."""
         if delivered:
-            start = Share(self._view().samples, self.rank, self.world_size, start=start).position_behind(delivered)
+            start = Share(self._samples(), self.rank, self.world_size, start=start).position_behind(delivered)
         return self._state(epoch, start).encode()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -159,7 +148,10 @@ class StreamingDataset(IterableDataset[Any]):
         return State(self._pass(), epoch, start)
 
     def _pass(self) -> Pass:
-        return Pass(str(self.uri.root), self.partition, self.seq_len, self.seed, self.shuffle)
+        return Pass(str(self.uri.root), self._access.partition, self._access.seq_len, self.seed, self.shuffle)
+
+    def _samples(self) -> int:
+        return self._access.view().samples
 
     def _dealt(self, share: Share) -> Dealt:
         return Dealt(share.rank, share.world_size, share.worker, share.workers, share.batch_size, share.tail)
@@ -171,7 +163,7 @@ class StreamingDataset(IterableDataset[Any]):
         if resumed is not None:
             self._reading, start, self._taken = resumed.epoch, resumed.start, resumed.taken
         share = Share(
-            self._view().samples, self.rank, self.world_size, number, workers, self.batch_size or 1, start, self.tail
+            self._samples(), self.rank, self.world_size, number, workers, self.batch_size or 1, start, self.tail
         )
         if resumed is not None:
             resumed.check_dealt(self._dealt(share))
@@ -186,62 +178,28 @@ class StreamingDataset(IterableDataset[Any]):
                 f"StreamingDataset needs batch_size with {workers} workers: torch deals whole batches to them",
                 hint="pass the DataLoader's batch_size to StreamingDataset too",
             )
-        runtime, view, share = self._open(), self._view(), self._begin(number, workers)
+        view, share = self._access.view(), self._begin(number, workers)
         order = Order(bytes(self.uri.root), self.seed, self._reading, view.parameters, self.shuffle)
-        chosen = (order.samples_at(positions) for positions in share.positions(self._taken))
-        runtime.recheck()
-        ahead = max(view.max_open // 2, 1)
-        for sample in stream(chosen, view.locate, view.reader, self.prefetch_bytes, ahead):
-            made = sample if self._decoder is None else self._decode(sample)
+        for sample in self._access.samples(order.samples_at(part) for part in share.positions(self._taken)):
             self._taken += 1
-            yield made
-
-    def _decode(self, sample: Sample) -> Any:
-        assert self._decoder is not None
-        try:
-            return self._decoder(sample)
-        except SampleError:
-            raise
-        except Exception as error:
-            raise SampleError(
-                f"decode= failed on sample {sample['__key__']!r} (index {sample['__index__']}): {error}"
-            ) from error
+            yield sample
 
     def __len__(self) -> int:
         """Samples that this rank delivers in an epoch."""
-        return Share(self._view().samples, self.rank, self.world_size, tail=self.tail).rank_samples
+        return Share(self._samples(), self.rank, self.world_size, tail=self.tail).rank_samples
 
     @property
     def head(self) -> Head:
         """`dataset.json`: counts, columns, partitions."""
-        return self._open().dataset.head
+        return self._access.head
 
     def stats(self) -> list[SourceStats]:
         """What each source did for this process; workers count for themselves."""
-        return [] if self._runtime is None else self._runtime.engine.stats()
+        return self._access.stats()
 
     def close(self) -> None:
         """End this process's threads and connections. The next iteration opens them again."""
-        if self._runtime is not None:
-            self._runtime.close()
-        self._runtime = self._seen = None
-
-    def _open(self) -> Runtime:
-        if self._runtime is None or self._runtime.pid != os.getpid():
-            # after a fork the parent's threads and sockets are not ours: leave them, make our own
-            sources = choose_sources(self._sources, redirects=self._guard)
-            self._runtime = Runtime(self.uri.root, sources, self._cache, self._policy).open()
-            weakref.finalize(self, self._runtime.close)  # a dataset that is dropped ends its threads
-        return self._runtime
-
-    def _view(self) -> View:
-        runtime = self._open()
-        if self._seen is None or self._seen.runtime is not runtime:
-            self._seen = View(runtime, self.partition, self.seq_len)
-        return self._seen
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_runtime": None, "_seen": None}
+        self._access.close()
 
 
 def _seed(seed: object) -> int:

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from ..storage.errors import ConfigError
 from .epoch import Epoch
 from .readers.parquet import DecodedRows, ParquetReader
 from .readers.reader import Reader
@@ -46,6 +47,12 @@ class View:
     def samples(self) -> int:
         """How many there are."""
         return self.parameters.samples
+
+    def windows(self) -> TokenWindows:
+        """The windows of a token dataset."""
+        if self._windows is None:
+            raise ConfigError(f"a dataset of {self._format} shards has no tokens", hint="use IndexedDataset")
+        return self._windows
 
     def locate(self, indices: npt.NDArray[np.int64]) -> Iterator[Place]:
         """Where each sample is. A token window may span shards: all windows have one reader, number 0."""

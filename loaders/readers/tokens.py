@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ...storage.errors import FormatError
@@ -22,26 +24,33 @@ class TokenWindows:
         self._shards, self._open, self._seq_len = shards, open_shard, seq_len
         self._dtype, self._width = np.dtype(dtype).newbyteorder("<"), TOKEN_BYTES[dtype]
 
-    def _parts(self, window: int) -> list[tuple[Shard, int, int]]:
-        """The byte ranges that make up a window."""
+    def _parts(self, window: int, count: int = 1) -> list[tuple[Shard, int, int]]:
+        """The byte ranges that make up so many windows from this one on."""
         first = self._shards.first + window * self._seq_len
         parts = []
-        for shard, start, end in self._shards.spans(first, first + self._seq_len + 1):
+        for shard, start, end in self._shards.spans(first, first + count * self._seq_len + 1):
             if shard.bytes != shard.samples * self._width:
                 raise FormatError(f"{shard.path}: {shard.bytes} bytes are not {shard.samples} tokens of {self._dtype}")
             parts.append((shard, start * self._width, end * self._width))
         return parts
 
-    def prefetch(self, index: int, urgency: float) -> int:
-        """See `Reader.prefetch`; `index` is a window of the whole stream."""
-        return sum(self._open(shard).prefetch(start, end, urgency) for shard, start, end in self._parts(index))
+    def prefetch(self, index: int, urgency: float, count: int = 1) -> int:
+        """See `Reader.prefetch`; `index` is a window of the whole stream, `count` how many from it on."""
+        return sum(self._open(shard).prefetch(start, end, urgency) for shard, start, end in self._parts(index, count))
+
+    def tokens(self, window: int, count: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """The tokens of so many windows on end, each boundary once: count · seq_len + 1 of them, in the width of the
+        dataset. Of one shard they are not copied: a view of the cache's map. Waits.
+        """
+        if not count:
+            return np.empty(0, dtype=self._dtype)
+        found = [
+            np.frombuffer(self._open(shard).read(start, end), dtype=self._dtype)
+            for shard, start, end in self._parts(window, count)
+        ]
+        return np.concatenate(found) if len(found) > 1 else found[0]
 
     def sample(self, index: int) -> Sample:
         """`tokens`: int64[seq_len + 1]; the key is `start:length` in tokens of the stream."""
-        parts = [
-            np.frombuffer(self._open(shard).read(start, end), dtype=self._dtype)
-            for shard, start, end in self._parts(index)
-        ]
-        tokens = np.concatenate(parts).astype(np.int64) if len(parts) > 1 else parts[0].astype(np.int64)
         key = f"{index * self._seq_len}:{self._seq_len + 1}"
-        return {"__key__": key, "tokens": torch.from_numpy(tokens)}
+        return {"__key__": key, "tokens": torch.from_numpy(self.tokens(index, 1).astype(np.int64))}

@@ -250,8 +250,8 @@ def test_ten_epochs_stop_in_the_middle_and_hold_no_memory(
         for epoch in range(10):
             dataset.set_epoch(epoch)
             assert len(list(islice(iter(dataset), 7))) == 7
-        assert dataset._runtime is not None
-        assert dataset._runtime._spare.used_bytes < 4 << 20
+        assert dataset._access._runtime is not None
+        assert dataset._access._runtime._spare.used_bytes < 4 << 20
         dataset.close()
 
 

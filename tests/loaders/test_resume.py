@@ -157,7 +157,7 @@ with (place / "seen").open("a") as seen:
         if step == stop:
             os.kill(os.getpid(), signal.SIGKILL)
 """
-    url = make()._sources[0]  # type: ignore[index]
+    url = make()._access._sources[0]  # type: ignore[index]
     seed = random.randrange(1 << 32)
     print("seed", seed)
     rng = random.Random(seed)
