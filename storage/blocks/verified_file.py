@@ -20,6 +20,7 @@ import os
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -147,6 +148,10 @@ class VerifiedFile:
             self.seal()  # every leaf was hashed again since it was opened, and nobody wrote meanwhile
         return good
 
+    def marked(self, leaf: int) -> bool:
+        """Whether the leaf is said to be here, believed or not."""
+        return self._state()[_HEADER.size + leaf] != ABSENT
+
     def missing(self, leaves: Iterable[int]) -> list[int]:
         """Those of `leaves` that are not here."""
         return [leaf for leaf in leaves if not self.has(leaf)]
@@ -216,6 +221,27 @@ class VerifiedFile:
             os.fdatasync(self._fd)
         except OSError as error:
             raise disk_error(error, self.path) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What a marks file says: bytes of the file, and of its leaves that are here."""
+
+    size: int
+    held_bytes: int
+
+
+def marked(path: Path) -> Marked | None:
+    """Read a marks file without opening what it speaks of; None for what is none. Raises `FileNotFoundError`."""
+    data = path.read_bytes()
+    if len(data) < _HEADER.size or not data.startswith(_MAGIC):
+        return None
+    _, _, size, leaf_size, *_ = _HEADER.unpack_from(data)
+    marks = data[_HEADER.size :]
+    held = (len(marks) - marks.count(ABSENT)) * leaf_size
+    if marks and marks[-1] != ABSENT and size % max(leaf_size, 1):
+        held -= leaf_size - size % leaf_size
+    return Marked(size, held)
 
 
 def disk_error(error: OSError, path: Path) -> StoreError:
