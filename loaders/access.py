@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..configs.settings import Settings, cache_folder
-from ..storage.fetch.scoreboard import SourceStats
 from ..storage.manifest import Head
 from ..storage.session import SourcesArgument, choose_sources, user_policy
 from ..storage.sources.netguard import NetGuard
@@ -22,6 +21,7 @@ from .decode import Decode, make_decoder
 from .errors import SampleError
 from .readers.reader import Sample
 from .runtime import CacheOptions, Runtime
+from .stats import LoaderStats
 from .stream import stream
 from .view import View
 
@@ -79,11 +79,14 @@ class Access:
 
     def samples(self, indices: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
         """Samples by number, in any order, decoded; the bytes of the next ones are asked for meanwhile."""
-        view = self.view()
-        self.runtime().recheck()
+        view, runtime = self.view(), self.runtime()
+        runtime.meter.begin()
+        runtime.recheck()
         ahead = max(view.max_open // 2, 1)
-        found = stream(indices, view.locate, view.reader, self._prefetch_bytes, ahead)
-        return found if self._decoder is None else map(self._decode, found)
+        for sample in stream(indices, view.locate, view.reader, self._prefetch_bytes, ahead):
+            made = sample if self._decoder is None else self._decode(sample)
+            runtime.meter.samples += 1
+            yield made
 
     def _decode(self, sample: Sample) -> Any:
         assert self._decoder is not None
@@ -101,9 +104,9 @@ class Access:
         """`dataset.json`."""
         return self.runtime().dataset.head
 
-    def stats(self) -> list[SourceStats]:
-        """What each source did for this process."""
-        return [] if self._runtime is None else self._runtime.engine.stats()
+    def stats(self) -> LoaderStats:
+        """What this process has read so far, and from where."""
+        return LoaderStats() if self._runtime is None else self._runtime.meter.snapshot(self._runtime.engine)
 
     def close(self) -> None:
         """End this process's threads and connections. The next use opens them again."""

@@ -11,7 +11,6 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..storage.errors import ConfigError
-from ..storage.fetch.scoreboard import SourceStats
 from ..storage.manifest import Head
 from ..storage.session import SourcesArgument
 from ..storage.uri import DatasetUri
@@ -21,6 +20,7 @@ from .order import Order
 from .share import TAILS, Share, Tail
 from .shared_start import SharedStart
 from .state import Dealt, Pass, State
+from .stats import LoaderStats
 
 
 class StreamingDataset(IterableDataset[Any]):
@@ -193,8 +193,8 @@ class StreamingDataset(IterableDataset[Any]):
         """`dataset.json`: counts, columns, partitions."""
         return self._access.head
 
-    def stats(self) -> list[SourceStats]:
-        """What each source did for this process; workers count for themselves."""
+    def stats(self) -> LoaderStats:
+        """What this process has read so far, and from where; workers count for themselves."""
         return self._access.stats()
 
     def close(self) -> None:

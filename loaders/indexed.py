@@ -10,11 +10,11 @@ from typing import Any, overload
 import numpy as np
 from torch.utils.data import Dataset
 
-from ..storage.fetch.scoreboard import SourceStats
 from ..storage.manifest import Head
 from ..storage.session import SourcesArgument
 from .access import Access
 from .decode import Decode
+from .stats import LoaderStats
 
 
 class IndexedDataset(Dataset[Any]):
@@ -75,8 +75,8 @@ class IndexedDataset(Dataset[Any]):
         """`dataset.json`: counts, columns, partitions."""
         return self._access.head
 
-    def stats(self) -> list[SourceStats]:
-        """What each source did for this process; workers count for themselves."""
+    def stats(self) -> LoaderStats:
+        """What this process has read so far, and from where; workers count for themselves."""
         return self._access.stats()
 
     def close(self) -> None:

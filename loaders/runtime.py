@@ -20,6 +20,7 @@ from ..storage.sources.source import FileRef, Source
 from .cache import ShardCache
 from .shard_file import ShardFile
 from .spare import CachedFile, SpareMemory, SpareNodes
+from .stats import Meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,16 @@ class CachedTree(RemoteTree):
     """A tree whose small files are kept in the cache as well: a second run needs no source for them."""
 
     def __init__(
-        self, engine: FetchEngine, root: CID, cache: ShardCache, options: CacheOptions, spare: SpareMemory
+        self,
+        engine: FetchEngine,
+        root: CID,
+        cache: ShardCache,
+        options: CacheOptions,
+        spare: SpareMemory,
+        meter: Meter,
     ) -> None:
         super().__init__(engine, root, SpareNodes(cache.nodes.folder, spare))
-        self._cache, self._options, self._spare = cache, options, spare
+        self._cache, self._options, self._spare, self._meter = cache, options, spare, meter
 
     def open(self, ref: FileRef) -> ShardFile:
         """A file of the tree, cached and leased; on a full disk, in memory."""
@@ -53,7 +60,7 @@ class CachedTree(RemoteTree):
         except DiskFullError:
             self._spare.disk_was_full()
         file = CachedFile(ref.layout, lease.file if lease else None, self._spare)
-        return ShardFile(ref, lease, file, self.engine)
+        return ShardFile(ref, lease, file, self.engine, self._meter)
 
     def read(self, file: TreeFile, limit: int) -> bytes:
         """See `RemoteTree.read`."""
@@ -75,7 +82,8 @@ class Runtime:
         self.cache = ShardCache(options.folder, options.max_bytes)
         self.engine = FetchEngine(sources, policy=policy, evidence=Evidence(self.cache.evidence))
         self._spare = SpareMemory(options.folder, options.memory_bytes)
-        self.tree = CachedTree(self.engine, root, self.cache, options, self._spare)
+        self.meter = Meter()
+        self.tree = CachedTree(self.engine, root, self.cache, options, self._spare, self.meter)
         self.dataset = Dataset(self.tree)
         self._files: WeakSet[ShardFile] = WeakSet()
 

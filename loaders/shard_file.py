@@ -10,6 +10,7 @@ from ..storage.fetch.engine import FetchEngine
 from ..storage.sources.source import FileRef
 from .cache import Lease
 from .spare import CachedFile
+from .stats import Meter
 
 _POLL_S = 0.002  # how often to look whether another process has fetched what it claimed
 
@@ -21,17 +22,23 @@ class ShardFile:
     process that dies, and whoever waits takes them over.
     """
 
-    def __init__(self, ref: FileRef, lease: Lease | None, file: CachedFile, engine: FetchEngine) -> None:
+    def __init__(
+        self, ref: FileRef, lease: Lease | None, file: CachedFile, engine: FetchEngine, meter: Meter | None = None
+    ) -> None:
         self.ref, self.layout = ref, ref.layout
         self._lease, self._file, self._engine = lease, file, engine
         self._handle = engine.open_file(ref, self._file)
         self._mine: set[int] = set()
+        self._meter = meter or Meter()
+        self._met = bytearray(self.layout.leaves)  # leaves that somebody has needed since it was opened
         self._closed = False
         self._pid = os.getpid()
 
     def prefetch(self, start: int, end: int, urgency: float) -> int:
         """Ask for the bytes [start, end) without waiting; returns how many bytes had to be asked for."""
-        missing = [leaf for leaf in self.layout.leaves_of(start, end) if not self._file.has(leaf)]
+        leaves = self.layout.leaves_of(start, end)
+        missing = [leaf for leaf in leaves if not self._file.has(leaf)]
+        self._count(leaves, missing)
         wanted = [leaf for leaf in missing if leaf not in self._mine and self._file.claim(leaf)]
         # between the look and the claim another process may have finished it
         for leaf in [leaf for leaf in wanted if self._file.has(leaf)]:
@@ -41,6 +48,15 @@ class ShardFile:
             self._mine.update(wanted)
             self._engine.want(self._handle, wanted, urgency)
         return sum(self.layout.leaf_length(leaf) for leaf in wanted)
+
+    def _count(self, leaves: range, missing: list[int]) -> None:
+        for leaf in leaves:
+            if not self._met[leaf]:
+                self._met[leaf] = 1
+                if leaf in missing:
+                    self._meter.missed_bytes += self.layout.leaf_length(leaf)
+                else:
+                    self._meter.cached_bytes += self.layout.leaf_length(leaf)
 
     def read(self, start: int, end: int) -> memoryview:
         """The verified bytes [start, end). Waits; raises what `FetchEngine.wait` raises."""
@@ -53,6 +69,7 @@ class ShardFile:
 
     def _await(self, start: int, end: int, leaves: range, since: float) -> None:
         while missing := [leaf for leaf in leaves if not self._file.has(leaf)]:
+            waited_from = time.monotonic()
             self.prefetch(start, end, 0.0)
             mine = [leaf for leaf in missing if leaf in self._mine]
             if mine:
@@ -60,6 +77,7 @@ class ShardFile:
                 self._wait(mine)
             else:
                 self._watch(missing[0], since)
+            self._meter.stalled_s += time.monotonic() - waited_from
         self._release([leaf for leaf in leaves if leaf in self._mine])
 
     def _wait(self, leaves: list[int]) -> None:

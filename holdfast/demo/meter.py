@@ -52,7 +52,7 @@ class Meter:
 
     def total(self) -> int:
         """Bytes received from all sources so far."""
-        return sum(source.bytes for source in self.dataset.stats())
+        return sum(source.bytes for source in self.dataset.stats().sources)
 
     def mark(self, label: str, step: int) -> None:
         """Note an event that happens now."""

@@ -150,11 +150,11 @@ def _train(
             before = len(planned)
             disturber.at(step)
             if bytes_at_kill is not None and not bytes_at_kill and len(planned) < before:
-                bytes_at_kill.append(next(peer.bytes for peer in dataset.stats() if peer.name == "alice"))
+                bytes_at_kill.append(next(peer.bytes for peer in dataset.stats().sources if peer.name == "alice"))
             advance(step)
 
         run = train(dataset, steps, on_step)
-    outcome = Outcome(run, meter, dataset.stats())
+    outcome = Outcome(run, meter, list(dataset.stats().sources))
     dataset.close()
     screen.say(
         f"  {label}: digest {run.digest[:16]}…, loss {run.first_loss:.3f} → {run.last_loss:.3f}, {run.seconds:.1f} s"

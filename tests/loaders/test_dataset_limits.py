@@ -93,7 +93,7 @@ def test_statistics_count_what_each_source_sent(text: Any, serve: Serve, tmp_pat
     dataset = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path)
     for _ in dataset:
         pass
-    (stats,) = dataset.stats()
+    (stats,) = dataset.stats().sources
     dataset.close()
     assert 0 < stats.requests <= len(server.requests), "a probe is part of the first request"
     assert stats.bytes > json.loads((published.folder / "dataset.json").read_text())["bytes"]

@@ -94,12 +94,12 @@ def test_a_read_fetches_the_leaves_it_needs_and_no_others(stream_of_tokens: Any,
     dataset = TokenDataset(published.uri, seq_len=2048, sources=[serve(published.folder).url], cache=tmp_path)
     len(dataset)
     dataset.read(3, 1)  # head, manifest, and the node of the first shard are here
-    (before,) = dataset.stats()
+    (before,) = dataset.stats().sources
     dataset.read(100, 1)  # 4,098 bytes from 409,600 on: in one leaf of 16 KiB
-    (after,) = dataset.stats()
+    (after,) = dataset.stats().sources
     assert after.bytes - before.bytes == 16384
     dataset.read(100, 3)  # all that ends in the same leaf
-    assert dataset.stats() == [after], "nothing was asked for again"
+    assert dataset.stats().sources == (after,), "nothing was asked for again"
     dataset.close()
 
 

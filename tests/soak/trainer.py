@@ -84,7 +84,7 @@ class Trainer:
                 seen.add(index)
                 position += 1
         if dataset is not None:
-            line["blamed"] = {source.url: source.wrong for source in dataset.stats() if source.wrong}
+            line["blamed"] = {source.url: source.wrong for source in dataset.stats().sources if source.wrong}
         line |= {
             "epoch": epoch, "samples": position, "wrong": wrong, "doubled": doubled, "misplaced": misplaced,
             "missing": len(self.reference) - len(seen), "seconds": round(time.monotonic() - started, 3),

@@ -170,7 +170,7 @@ def _train(said: dict[str, Any]) -> Any:
         found = [repr(sample) for sample in islice(dataset, said["samples"])]
         return found if said["shown"] else [hashlib.sha256(text.encode()).hexdigest() for text in found]
     finally:
-        said["stats"] = _stats(dataset.stats())
+        said["stats"] = _stats(dataset.stats().sources)
         dataset.close()
 
 

@@ -1,0 +1,72 @@
+"""`LoaderStats`: what a process has read so far, where it came from, and how long it waited. `Meter` counts it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..storage.fetch.engine import FetchEngine
+from ..storage.fetch.scoreboard import SourceStats
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderStats:
+    """A snapshot, of this process alone: workers count for themselves.
+
+    Bytes: `verified` came from sources, was hashed and was right; `refetched` came beyond what was needed; `hedged` was
+    asked of a second source while the first was slow; `cached` was there already when it was first needed, and `missed`
+    was not. `stalled_s` is how long the reader waited for bytes, of `seconds` since its first sample was asked for.
+    `samples` were built. `sources`: one each, with requests, verdicts and state, in the order given.
+    """
+
+    sources: tuple[SourceStats, ...] = ()
+    verified_bytes: int = 0
+    refetched_bytes: int = 0
+    hedged_bytes: int = 0
+    cached_bytes: int = 0
+    missed_bytes: int = 0
+    samples: int = 0
+    stalled_s: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def samples_per_s(self) -> float:
+        """Since the first sample was asked for, pauses of the consumer included."""
+        return self.samples / self.seconds if self.seconds else 0.0
+
+    @property
+    def hit_rate(self) -> float:
+        """The part of the bytes needed that was in the cache; 0 to 1."""
+        needed = self.cached_bytes + self.missed_bytes
+        return self.cached_bytes / needed if needed else 0.0
+
+
+class Meter:
+    """Counters of one process; written by the thread that reads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.cached_bytes = self.missed_bytes = self.samples = 0
+        self.stalled_s = 0.0
+        self._clock = clock
+        self._began: float | None = None
+
+    def begin(self) -> None:
+        """Somebody reads. What was first counts."""
+        if self._began is None:
+            self._began = self._clock()
+
+    def snapshot(self, engine: FetchEngine) -> LoaderStats:
+        """As of now."""
+        sources, useful = tuple(engine.stats()), engine.useful_bytes
+        return LoaderStats(
+            sources,
+            useful,
+            max(sum(source.bytes for source in sources) - useful, 0),
+            engine.hedged_bytes,
+            self.cached_bytes,
+            self.missed_bytes,
+            self.samples,
+            self.stalled_s,
+            0.0 if self._began is None else self._clock() - self._began,
+        )
