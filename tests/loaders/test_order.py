@@ -276,17 +276,17 @@ def test_without_shuffling_sample_is_position():
     assert made.samples_at(np.arange(100)).tolist() == list(range(100))
 
 
-def test_suggested_parameters_keep_a_block_near_8_mib_and_a_lane_at_eight_blocks():
+def test_suggested_parameters_keep_a_block_near_8_mib_and_a_lane_at_sixteen_blocks():
     assert suggest_parameters(10**9, 16, 8 << 10) == OrderParameters(10**9, 16, 64, 64)
     assert suggest_parameters(10**6, 16, 1 << 20) == OrderParameters(10**6, 16, 1, 64)  # a run is 16 MiB
     assert suggest_parameters(10**6, 4, 100 << 10) == OrderParameters(10**6, 4, 20, 64)
     assert suggest_parameters(100, 16, 100) == OrderParameters(100, 16, 64, 1)
     assert suggest_parameters(0, 16, 0) == OrderParameters(0, 16, 64, 1)
-    for samples in (8191, 8192, 8 * 1024 * 3, 10**7):
+    for samples in (16383, 16384, 16 * 1024 * 3, 10**7):
         made = suggest_parameters(samples, 16, 1000)
         lane = samples // made.lanes
-        assert made.lanes == 1 or lane >= 8 * made.block * made.run
-        assert made.lanes == 64 or samples // (2 * made.lanes) < 8 * made.block * made.run
+        assert made.lanes == 1 or lane >= 16 * made.block * made.run
+        assert made.lanes == 64 or samples // (2 * made.lanes) < 16 * made.block * made.run
 
 
 def test_an_order_travels_to_a_worker():
