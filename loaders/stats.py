@@ -63,7 +63,7 @@ class Meter:
             sources,
             useful,
             max(sum(source.bytes for source in sources) - useful, 0),
-            engine.hedged_bytes,
+            engine.planner.hedged_bytes,
             self.cached_bytes,
             self.missed_bytes,
             self.samples,

@@ -248,12 +248,6 @@ class FetchEngine:
         with self._changed:
             return self.planner.useful_bytes
 
-    @property
-    def hedged_bytes(self) -> int:
-        """Bytes that were asked of a second source while the first one was slow."""
-        with self._changed:
-            return self.planner.hedged_bytes
-
     # -- threads
 
     def _check(self) -> None:
