@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .loaders.data_loader import DataLoader
     from .loaders.dataset import StreamingDataset
     from .loaders.indexed import IndexedDataset
+    from .loaders.mixture import Mixture
     from .loaders.tokens import TokenDataset
     from .pipeline.publish import publish
     from .storage.get import get
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DataLoader",
     "IndexedDataset",
+    "Mixture",
     "Provider",
     "Roster",
     "StreamingDataset",
@@ -34,6 +36,7 @@ __version__ = version("holdfast")
 _HOMES = {
     "DataLoader": "loaders.data_loader",
     "IndexedDataset": "loaders.indexed",
+    "Mixture": "loaders.mixture",
     "Provider": "configs.roster",
     "Roster": "configs.roster",
     "StreamingDataset": "loaders.dataset",

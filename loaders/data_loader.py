@@ -1,4 +1,4 @@
-"""`DataLoader`: torch's over a `StreamingDataset`, with a state that any number of workers and ranks can go on from."""
+"""`DataLoader`: torch's over our datasets, with a state that any number of workers and ranks can go on from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch.utils.data
 
 from ..storage.errors import ConfigError
 from .dataset import StreamingDataset
+from .elastic import ElasticDataset
 
 _OF_DATASET = frozenset(inspect.signature(StreamingDataset.__init__).parameters) - {"self", "uri", "batch_size"}
 
@@ -23,7 +24,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     any rank after the same number of steps.
 
     Args:
-        dataset: a `StreamingDataset`, or the URI of one; then `options` may hold what `StreamingDataset` takes.
+        dataset: a `StreamingDataset` or `Mixture`, or the URI of a dataset; then `options` may hold what
+            `StreamingDataset` takes.
         batch_size: samples a batch.
         num_workers: processes that read and decode; 0: this one.
         options: everything else that torch's `DataLoader` takes.
@@ -32,12 +34,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __init__(
         self,
-        dataset: StreamingDataset | str | os.PathLike[str],
+        dataset: ElasticDataset | str | os.PathLike[str],
         batch_size: int = 1,
         num_workers: int = 0,
         **options: Any,
     ) -> None:
-        if not isinstance(dataset, StreamingDataset):
+        if not isinstance(dataset, ElasticDataset):
             given = {name: options.pop(name) for name in _OF_DATASET & options.keys()}
             dataset = StreamingDataset(os.fspath(dataset), batch_size=batch_size, **given)
         elif dataset.batch_size not in (None, batch_size):
@@ -53,8 +55,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         super().__init__(dataset, batch_size=batch_size, num_workers=num_workers, **options)
 
     @property
-    def _streaming(self) -> StreamingDataset:
-        assert isinstance(self.dataset, StreamingDataset)
+    def _streaming(self) -> ElasticDataset:
+        assert isinstance(self.dataset, ElasticDataset)
         return self.dataset
 
     def set_epoch(self, epoch: int) -> None:
@@ -63,9 +65,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self._started, self._delivered = self._streaming.next_start(), 0
+        self._check_size()
         for batch in super().__iter__():
             self._delivered += 1
             yield batch
+
+    def _check_size(self) -> None:
+        samples = len(self._streaming)
+        if self.drop_last and self.batch_size is not None and samples < self.batch_size:
+            raise ConfigError(
+                f"this rank has {samples} samples, and batches of {self.batch_size} with drop_last=True: there is none",
+                hint="take a smaller batch, or drop_last=False",
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Where this loader stands: a small dict of numbers and texts, for a checkpoint."""

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
-from torch.utils.data import IterableDataset, get_worker_info
+import numpy as np
+import numpy.typing as npt
 
-from ..storage.errors import ConfigError
 from ..storage.manifest import Head
 from ..storage.session import SourcesArgument
 from ..storage.uri import DatasetUri
 from .access import Access
 from .decode import Decode
+from .elastic import ElasticDataset, checked_seed
 from .order import Order
-from .share import TAILS, Share, Tail
-from .shared_start import SharedStart
-from .state import Dealt, Pass, State
+from .share import Tail
+from .state import Pass
 from .stats import LoaderStats
 
 
-class StreamingDataset(IterableDataset[Any]):
+class StreamingDataset(ElasticDataset):
     """Samples of `uri`, every byte hashed before a sample is built from it.
 
     The order is a pure function of (root, seed, epoch, position): the same for any number of workers, whatever
@@ -77,75 +75,18 @@ class StreamingDataset(IterableDataset[Any]):
         reverify: bool = False,
         allow_net: Sequence[str] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size=batch_size, rank=rank, world_size=world_size, tail=tail)
         self._access = Access(
             uri, sources=sources, cache=cache, cache_bytes=cache_bytes, decode=decode, partition=partition,
             seq_len=seq_len, prefetch_bytes=prefetch_bytes, deadline_s=deadline_s, reverify=reverify,
             allow_net=allow_net,
         )  # fmt: skip
-        if tail not in TAILS:
-            raise ConfigError(f"tail={tail!r}", hint=f"expected one of {', '.join(TAILS)}")
-        self.batch_size, self.seed, self.shuffle, self.tail = batch_size, _seed(seed), shuffle, tail
-        self.rank, self.world_size = _rank(rank, world_size)
-        self._next = SharedStart()
-        self._resumed: State | None = None  # of this process alone: a worker's own
-        self._share: Share | None = None  # of the pass that this process makes or made last
-        self._reading = self._taken = 0  # its epoch, and how many samples of it were delivered
+        self.seed, self.shuffle = checked_seed(seed), shuffle
 
     @property
     def uri(self) -> DatasetUri:
         """What is read."""
         return self._access.uri
-
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch of the next pass: it shuffles anew."""
-        if epoch < 0:
-            raise ValueError(f"epoch {epoch}: expected 0 or more")
-        self._next.set_epoch(epoch)
-
-    def next_start(self) -> tuple[int, int]:
-        """The epoch of the next pass, and the position at which it begins: 0 unless a state was loaded."""
-        return self._next.peek()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where this dataset stands: a small dict of numbers and texts, for a checkpoint. O(1), whatever was read.
-
-        What was delivered is what this process iterated. Raises `ConfigError` where workers of a plain torch
-        `DataLoader` did that: they read ahead, and nobody here knows how far their samples were used.
-        """
-        worker = get_worker_info()
-        if worker is None and self._next.workers:
-            raise ConfigError(
-                "the workers of a plain torch DataLoader do not say how much of what they read was used",
-                hint="use holdfast.DataLoader, or torchdata's StatefulDataLoader, and call their state_dict()",
-            )
-        if self._share is None or (worker is None and self._reading != self._next.peek()[0]):
-            return self.state_at(*self._next.peek(), 0)
-        if self._share.workers == 1:
-            return self._state(self._reading, self._share.position_behind(self._taken)).encode()
-        return State(self._pass(), self._reading, self._share.start, self._taken, self._dealt(self._share)).encode()
-
-    def state_at(self, epoch: int, start: int, delivered: int) -> dict[str, Any]:
-        """The state of a pass that began at `start` when each rank has delivered so many of its samples."""
-        if delivered:
-            start = Share(self._samples(), self.rank, self.world_size, start=start).position_behind(delivered)
-        return self._state(epoch, start).encode()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned: the next pass begins there. Raises `ConfigError` for another's state.
-
-        Nothing is read again. Ranks and workers may be others than when it was saved, but for a state that a worker of
-        a torchdata `StatefulDataLoader` saved for itself.
-        """
-        found = State.decode(state, self._pass())
-        self._share = None
-        if get_worker_info() is None and not found.taken:
-            self._next.resume(found.epoch, found.start)
-        else:
-            self._resumed = found
-
-    def _state(self, epoch: int, start: int) -> State:
-        return State(self._pass(), epoch, start)
 
     def _pass(self) -> Pass:
         return Pass(str(self.uri.root), self._access.partition, self._access.seq_len, self.seed, self.shuffle)
@@ -153,40 +94,24 @@ class StreamingDataset(IterableDataset[Any]):
     def _samples(self) -> int:
         return self._access.view().samples
 
-    def _dealt(self, share: Share) -> Dealt:
-        return Dealt(share.rank, share.world_size, share.worker, share.workers, share.batch_size, share.tail)
+    def _read(self, epoch: int, positions: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
+        parameters = self._access.view().parameters
+        order = Order(bytes(self.uri.root), self.seed, epoch, parameters, self.shuffle)
+        return self._access.samples(map(order.samples_at, positions))
 
-    def _begin(self, number: int, workers: int) -> Share:
-        """A pass begins: at its start, or where a loaded state says."""
-        self._reading, start = self._next.take(number, workers, in_worker=get_worker_info() is not None)
-        self._taken, resumed, self._resumed = 0, self._resumed, None
-        if resumed is not None:
-            self._reading, start, self._taken = resumed.epoch, resumed.start, resumed.taken
-        share = Share(
-            self._samples(), self.rank, self.world_size, number, workers, self.batch_size or 1, start, self.tail
-        )
-        if resumed is not None:
-            resumed.check_dealt(self._dealt(share))
-        self._share = share
-        return share
+    def _drawn(self, draws: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
+        """Samples by the number of a draw (int64): draw d is position d mod N of epoch d div N."""
+        parameters, root = self._access.view().parameters, bytes(self.uri.root)
 
-    def __iter__(self) -> Iterator[Any]:
-        worker = get_worker_info()
-        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        if workers > 1 and self.batch_size is None:
-            raise ConfigError(
-                f"StreamingDataset needs batch_size with {workers} workers: torch deals whole batches to them",
-                hint="pass the DataLoader's batch_size to StreamingDataset too",
-            )
-        view, share = self._access.view(), self._begin(number, workers)
-        order = Order(bytes(self.uri.root), self.seed, self._reading, view.parameters, self.shuffle)
-        for sample in self._access.samples(order.samples_at(part) for part in share.positions(self._taken)):
-            self._taken += 1
-            yield sample
+        def chosen(part: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            epochs, positions = np.divmod(part, parameters.samples)
+            out = np.empty_like(part)
+            for epoch in np.unique(epochs).tolist():
+                here = epochs == epoch
+                out[here] = Order(root, self.seed, epoch, parameters, self.shuffle).samples_at(positions[here])
+            return out
 
-    def __len__(self) -> int:
-        """Samples that this rank delivers in an epoch."""
-        return Share(self._samples(), self.rank, self.world_size, tail=self.tail).rank_samples
+        return self._access.samples(map(chosen, draws))
 
     @property
     def head(self) -> Head:
@@ -200,25 +125,3 @@ class StreamingDataset(IterableDataset[Any]):
     def close(self) -> None:
         """End this process's threads and connections. The next iteration opens them again."""
         self._access.close()
-
-
-def _seed(seed: object) -> int:
-    try:
-        number = operator.index(seed)  # type: ignore[arg-type]
-    except TypeError:
-        raise ConfigError(f"seed={seed!r}", hint="a seed is a whole number from 0 to 2**64 - 1") from None
-    if not 0 <= number < 1 << 64:
-        raise ConfigError(f"seed={seed!r}", hint="a seed is a whole number from 0 to 2**64 - 1")
-    return number
-
-
-def _rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    if (rank is None) != (world_size is None):
-        raise ConfigError("rank and world_size belong together", hint="give both, or neither")
-    if rank is None or world_size is None:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return torch.distributed.get_rank(), torch.distributed.get_world_size()
-        return 0, 1
-    if not 0 <= rank < world_size:
-        raise ConfigError(f"rank {rank} of world_size {world_size}", hint="ranks count from 0")
-    return rank, world_size
