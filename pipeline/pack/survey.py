@@ -20,7 +20,7 @@ from .rows import RowCount, RowSource
 
 _VERSION = "survey-1"  # changes whenever the same files would give another state
 _BATCH_S = 2.0  # what a kill loses
-_MAX_STATE = 4 << 20  # characters; more than that is not noted
+_MAX_STATE = 4 << 20  # characters; behind the first that is longer nothing is noted: it hardly gets shorter again
 
 
 def survey(
@@ -56,6 +56,7 @@ class SurveyLog:
     def _begin(self) -> None:
         self._digest, self._count = hashlib.sha256(self._shape), 0
         self._settled = True  # no file could change without its stamp showing it
+        self._fits = True  # what is known into an entry
         self._noted, self._noted_at = 0, time.monotonic()  # files
 
     def add(self, file: SourceFile) -> None:
@@ -97,11 +98,12 @@ class SurveyLog:
             self._note(rows, found)
 
     def _note(self, rows: RowSource, found: Skipped) -> None:
-        if self._journal is None or not self._settled:
+        if self._journal is None or not self._settled or not self._fits:
             return
         size = [rows.size.rows, rows.size.raw_bytes, rows.size.largest]
         text = json.dumps([self._digest.hexdigest(), self._count, size, found.named(), found.count, rows.state()])
-        if len(text) <= _MAX_STATE:
+        self._fits = len(text) <= _MAX_STATE
+        if self._fits:
             self._journal.write(self._key, text)
         self._noted, self._noted_at = self._count, time.monotonic()
 

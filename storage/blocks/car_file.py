@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from ..cid import CID, RAW, SHA2_256_PREFIX
 from ..dag import carv2, walk
-from ..dag.car import CarReader, encode_header, section_head
-from ..errors import BlockMissingError, ConfigError, FormatError, HashMismatchError
+from ..dag.car import CarBlock, CarReader, encode_header, section_head
+from ..errors import BlockMissingError, ConfigError, FormatError, HashMismatchError, StoreError
 from .atomic import sync_folder
 from .block import Block
 from .car_resume import Resume, car_name, holding, source_of
@@ -89,8 +89,8 @@ def import_car(store: DiskStore, path: Path, stream: BinaryIO | None = None) -> 
     It is read once, from beginning to end: `path` may be a pipe, or the name for `stream`. The copy is a CARv1 of the
     same blocks in the same order, named by them: importing it again keeps one. Until the end it is `files/*.part`,
     and none of its blocks is visible. After a kill the import of a file goes on where it was (see `car_resume`); that
-    of a pipe or a `stream` starts over. Raises `ConfigError` (no such file), `FormatError` (cut or malformed) or
-    `HashMismatchError`, with file and byte; nothing is kept then.
+    of a pipe or a `stream` starts over. Raises `ConfigError` (no such file, or unreadable), `FormatError` (cut or
+    malformed) or `HashMismatchError`, with file and byte, and `StoreError` for our own disk; nothing is kept then.
     """
     with (
         lease(store.folder, "import"),
@@ -99,7 +99,7 @@ def import_car(store: DiskStore, path: Path, stream: BinaryIO | None = None) -> 
         resume = Resume(store, path, source_of(source.fileno()) if stream is None else ())
         try:
             with resume.alone():
-                roots, spool, read = _read(source, resume)
+                roots, spool, read = _read(source, path, resume)
                 _take(store, spool, roots)
         except (FormatError, HashMismatchError) as error:
             raise _named(error, path) from error
@@ -115,7 +115,7 @@ def look(path: Path) -> None:
         return
     with _opened(path) as source:
         try:
-            _roots(CarReader(source))
+            _roots(CarReader(source), path)
         except FormatError as error:
             raise _named(error, path) from error
 
@@ -127,21 +127,37 @@ def _opened(path: Path) -> BinaryIO:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check the path") from error
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Nothing but reading of the source goes in here: what fails is the user's disk, or share, and not ours."""
+    try:
+        yield
+    except OSError as error:
+        hint = "check the disk or the share that it is on, or get the CAR again"
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
+
+
 def _named(error: FormatError | HashMismatchError, path: Path) -> FormatError | HashMismatchError:
     hint = error.hint or "get the CAR again: nothing of it was kept"
     return type(error)(f"{path}: {error.message}", hint=hint)
 
 
-def _roots(reader: CarReader) -> tuple[CID, ...]:
-    if not reader.roots:
-        raise FormatError("the CAR names no root", hint="export it with the root that it is for")
-    return reader.roots
+def _roots(reader: CarReader, path: Path) -> tuple[CID, ...]:
+    with _reading(path):
+        if not reader.roots:
+            raise FormatError("the CAR names no root", hint="export it with the root that it is for")
+        return reader.roots
 
 
-def _read(source: BinaryIO, resume: Resume) -> tuple[tuple[CID, ...], Spool, int]:
+def _sections(reader: CarReader, path: Path) -> Iterator[CarBlock]:
+    with _reading(path):  # what the caller does between two sections raises there and not here
+        yield from reader.sections()
+
+
+def _read(source: BinaryIO, path: Path, resume: Resume) -> tuple[tuple[CID, ...], Spool, int]:
     """Roots, the copy, synced, and the bytes of the source."""
     reader = CarReader(source)
-    roots = _roots(reader)
+    roots = _roots(reader, path)
     spool, mark = resume.spool(roots)
     if mark is not None and mark.whole:
         return roots, spool, mark.read
@@ -149,7 +165,7 @@ def _read(source: BinaryIO, resume: Resume) -> tuple[tuple[CID, ...], Spool, int
         source.seek(mark.read)
     with _in_large_pieces(source) as rest:
         reader.go_on(rest, mark.read if mark is not None else reader.at)
-        for section in reader.sections():
+        for section in _sections(reader, path):
             spool.add(section.block.cid, section.block.data)
             resume.note_in_time(spool, reader.at)
     resume.note_end(spool, reader.at)
@@ -183,15 +199,26 @@ def _adopt(store: DiskStore, spool: Spool, roots: tuple[CID, ...]) -> None:
         for cid, offset, length in spool.sections:
             if cid.multihash[:2] != SHA2_256_PREFIX:
                 copy.seek(offset)
-                store.put(cid, copy.read(length))
+                try:
+                    store.put(cid, copy.read(length))
+                except HashMismatchError as error:
+                    raise _rotten(spool) from error
     target = store.files_folder / car_name(spool.heads)
     row = store.catalog.file_at(target)
     if row is not None and _is_here(store, row, spool) and store.catalog.keep_files([row.id]):
         return
+    if not spool.is_sound():  # the catalogue vouched for it when we first looked, and does no more
+        raise _rotten(spool)
     spool.path.replace(target)
     sync_folder(store.files_folder)
     store.nodes.sync()
     store.adopt_car(target, roots[0], spool.sections)
+
+
+def _rotten(spool: Spool) -> StoreError:
+    """Each block was hashed before it was written: the CAR is not to blame."""
+    hint = "import the CAR again; if that ends so too, check the disk that the repository is on"
+    return StoreError(f"{spool.path} does not hold what was written to it", hint=hint)
 
 
 def _is_here(store: DiskStore, row: FileRow, spool: Spool) -> bool:

@@ -5,7 +5,10 @@
     REPO/import.lock       a byte for each path is locked: one process goes on, others make copies of their own
 
 A mark counts only while the file is the one of which it was made, by its stamp, and while the copy has at least the
-bytes it speaks of, whose heads have its digest. What lies behind them is cut off. Then nothing is read or hashed twice.
+bytes it speaks of, whose heads have its digest and whose blocks have their CIDs: the copy is hashed again, for a disk
+may give back other bytes than it was given. What lies behind them is cut off; a copy with a wrong byte is made anew. So
+nothing in front of the mark is read from the file, or written, a second time. A finished copy is not even hashed again
+while it has the stamp that the catalogue knows.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ class Mark:
         try:
             source, read, spooled, heads, whole = json.loads(text)
             mark = cls(tuple(source), read, spooled, heads, whole)
-            known = str(mark) == text and 0 < read <= mark.source[2] and spooled > 0
+            known = str(mark) == text and 0 < read <= mark.source[2] and spooled > 0 and len(bytes.fromhex(heads)) == 32
         except (ValueError, TypeError, IndexError, RecursionError):
             return None
         return mark if known else None
@@ -117,9 +120,10 @@ class Resume:
             return self._fresh(self._store.new_file(PART), roots), None
         path = self._store.files_folder / f"{self._key.hex()[:20]}{PART}"
         mark = Mark.parse(self._journal.read(self._key) or "")
-        if mark is not None and mark.source == self._source and (here := self._place(path, mark)) is not None:
+        if mark is not None and mark.source == self._source and (found := self._place(path, mark)) is not None:
+            here, vouched = found
             spool = self._spool = Spool(here)
-            if spool.go_on(roots, mark.spooled, mark.heads):
+            if spool.go_on(roots, mark.spooled, mark.heads) and (vouched or spool.is_sound()):
                 return spool, mark
             spool.close()
         if mark is not None:  # it must not speak of what is written from now on, and not synced
@@ -133,21 +137,30 @@ class Resume:
             os.utime(path)
         return spool
 
-    def _place(self, path: Path, mark: Mark) -> Path | None:
-        """Where the copy is: under its final name, if the kill came after the end. No gc takes it from now on."""
+    def _place(self, path: Path, mark: Mark) -> tuple[Path, bool] | None:
+        """Where the copy is, and whether the catalogue vouches for it. No gc takes it from now on.
+
+        It is under its final name if the kill came after the end. Somebody else may be about to adopt that, and what
+        we did to its times would make his stamp a wrong one: so for that name we wait, as in `_take`. The lock of the
+        name comes before that of the sweep, here and there.
+        """
         with self._store.sweep.shared():
             if path.exists() or not mark.whole:
                 with suppress(FileNotFoundError):
                     os.utime(path)
-                return path
-            path = self._store.files_folder / car_name(mark.heads)
-            with suppress(FileNotFoundError):
-                row = self._store.catalog.row_at(path)
-                if row is None:
-                    os.utime(path)
-                    return path
-                if row.trusted(_stamp(path)) and self._store.catalog.keep_files([row.id]):
-                    return path
+                return path, False
+        path = self._store.files_folder / car_name(mark.heads)
+        with (
+            holding(self._store, bytes.fromhex(mark.heads), wait=True),
+            self._store.sweep.shared(),
+            suppress(FileNotFoundError),
+        ):
+            row = self._store.catalog.row_at(path)
+            if row is None:
+                os.utime(path)
+                return path, False
+            if row.trusted(_stamp(path)) and self._store.catalog.keep_files([row.id]):
+                return path, row.indexed
         return None  # gone, or no longer what it was
 
     def note_in_time(self, spool: Spool, read: int) -> None:

@@ -22,13 +22,17 @@ Section = tuple[CID, int, int]  # offset and length of the data
 
 
 class Spool:
-    """Begin it with `create` or `go_on`; close it in any case. Every block that is added was hashed by the caller."""
+    """Begin it with `create` or `go_on`; close it in any case. Every block that is added was hashed by the caller.
+
+    Those that `go_on` takes up were hashed by another process, in another life of the disk: `is_sound` hashes them.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sections: list[Section] = []
         self.size = 0
         self._heads = hashlib.sha256()
+        self._unproven = 0  # sections, the first ones, whose data nobody has hashed since they were read back
         self._file: BinaryIO | None = None
 
     def create(self, roots: Sequence[CID]) -> None:
@@ -39,7 +43,8 @@ class Spool:
     def go_on(self, roots: Sequence[CID], size: int, heads: str) -> bool:
         """Take up what an earlier run wrote and synced: `size` bytes whose `heads` these were. What follows is cut off.
 
-        Reads the header and the heads of the sections, not their data. False when that is not what is here.
+        Reads the header and the heads of the sections, not their data (see `is_sound`). False when that is not what is
+        here.
         """
         try:
             file = self.path.open("r+b")
@@ -48,6 +53,7 @@ class Spool:
         self._file = file
         if not self._take_up(file.fileno(), encode_header(roots), size) or self.heads != heads:
             return False
+        self._unproven = len(self.sections)
         if os.fstat(file.fileno()).st_size != size:
             file.truncate(size)
         file.seek(size)
@@ -72,6 +78,18 @@ class Spool:
         except FormatError:
             return False
         return self.size == size
+
+    def is_sound(self) -> bool:
+        """Whether the data of all sections is what their CIDs say: reads what was taken up, once, in its order.
+
+        No stamp could spare that: what a killed import wrote behind its last note has changed size and times anyway.
+        """
+        fd = self._opened().fileno()
+        for cid, offset, length in self.sections[: self._unproven]:
+            if not cid.matches(os.pread(fd, length, offset)):
+                return False
+        self._unproven = 0
+        return True
 
     def add(self, cid: CID, data: bytes) -> None:
         """One more block."""

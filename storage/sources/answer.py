@@ -11,19 +11,26 @@ from collections.abc import Callable
 from ..errors import OversizeError, TruncatedError
 from .transfer import Transfer
 
-_BUFFER_BYTES = 8192  # of http.client's reader; a read of more than it holds leaves nothing in it
+_CHUNK_BYTES = 1 << 16
+
+_ReadInto = Callable[[memoryview], int]
 
 
-def _reader_of(sock: socket.socket | None) -> Callable[[memoryview], int] | None:
+def _past(sock: socket.socket) -> _ReadInto:
     """What reads from a socket into memory, by the shortest way."""
     if isinstance(sock, ssl.SSLSocket):
         read = sock.read
         return lambda view: read(len(view), view)  # type: ignore[return-value]  # with a buffer it counts
-    return None if sock is None else sock.recv_into
+    return sock.recv_into
 
 
 class Answer:
-    """The body of one answer, read into the caller's memory and never past what was promised."""
+    """The body of one answer, read into the caller's memory and never past what was promised.
+
+    The first piece comes from http.client, and is all that it has read of the body by then: what follows is read from
+    the socket itself, if that is given. TLS comes in records of 16 KiB, and each would climb through four layers (2 GB
+    over TLS: 9.0 s so, 5.7 s directly).
+    """
 
     def __init__(
         self,
@@ -35,31 +42,32 @@ class Answer:
         self.status = response.status
         self.headers = response.headers
         self.length = length  # body bytes promised; None: not said (chunked, or until the connection closes)
+        self.left = length
         self._response = response
         self._transfer = transfer
-        self.left = length
-        # Past http.client once its buffer is empty: TLS comes in records of 16 KiB, and each would climb through
-        # four layers (2 GB over TLS: 9.0 s so, 5.7 s directly).
-        self._past = _reader_of(sock)
-        self._direct = False
+        self._ahead = memoryview(b"")  # of the first piece: what nobody has asked for yet
+        self._reusable = not response.will_close
+        self._read: _ReadInto = self._read_first  # then `_read_ahead`, then `_read_on`
+        self._read_on: _ReadInto
+        if length is None:  # chunks are http.client's business
+            self._read_on = lambda view: response.readinto(view[:_CHUNK_BYTES])  # it fills its view: one sees progress
+        else:
+            self._read_on = _past(sock) if sock is not None else response.fp.readinto1 if length else _nothing
 
     def readinto(self, view: memoryview) -> None:
         """Fill `view` exactly. Raises `TruncatedError` when the body ends before."""
-        filled = 0
-        while filled < len(view):
-            count = self._fill(view[filled:]) if self._direct else self._read_some(view[filled:])
-            if not count:
-                self._transfer.check()
-                raise TruncatedError(f"the answer ended {len(view) - filled} bytes early")
-            filled += count
+        filled = self._fill(view)
+        if filled < len(view):
+            self._transfer.check()
+            raise TruncatedError(f"the answer ended {len(view) - filled} bytes early")
 
     def read(self, limit: int) -> bytes:
         """The whole body, at most `limit` bytes. Raises `OversizeError` beyond."""
         if self.length is not None and self.length > limit:
             raise OversizeError(f"the answer has {self.length} bytes, expected at most {limit}")
         out = bytearray()
-        buffer = memoryview(bytearray(65536))
-        while count := self._read_some(buffer):
+        buffer = memoryview(bytearray(min(_CHUNK_BYTES, limit + 1)))
+        while count := self._fill(buffer[: limit + 1 - len(out)]):
             out += buffer[:count]
             if len(out) > limit:
                 raise OversizeError(f"the answer is longer than {limit} bytes")
@@ -77,35 +85,45 @@ class Answer:
             count -= len(part)
 
     def _fill(self, view: memoryview) -> int:
-        """As much of `view` as the answer has, past http.client: a loop that runs for every 16 KiB of TLS."""
-        read, transfer, filled = self._past, self._transfer, 0
-        assert read is not None
-        assert self.left is not None
-        wanted = min(len(view), self.left)
+        """As much of `view` as the answer has: a loop that runs for every 16 KiB of TLS."""
+        transfer, filled = self._transfer, 0
+        wanted = len(view) if self.left is None else min(len(view), self.left)
         try:
-            while filled < wanted and (count := read(view[filled:wanted])):
+            while filled < wanted and (count := self._read(view[filled:wanted])):
                 filled += count
                 transfer.received += count
         finally:
-            self.left -= filled
+            if self.left is not None:
+                self.left -= filled
         return filled
 
-    def _read_some(self, view: memoryview) -> int:
-        if self.left is None:
-            count = self._response.readinto(view[:65536])
+    def _read_first(self, view: memoryview) -> int:
+        if self.length is None:
+            count, self._read = self._read_on(view), self._read_on
         else:
-            if not self.left or self._response.fp is None:
-                return 0
-            view = view[: self.left]
-            count = self._response.fp.readinto1(view)
-            self._direct = self._past is not None and len(view) > _BUFFER_BYTES  # a longer read leaves nothing in it
-            self.left -= count
-        if self._transfer.first_byte_at is None:
-            self._transfer.first_byte_at = time.monotonic()
-        self._transfer.received += count
+            # Without a size, `read1` gives all that is buffered, or what one read brings: it leaves nothing in there,
+            # however large the buffer is.
+            data = self._response.fp.read1()
+            self._ahead = memoryview(data)[: self.length]
+            self._reusable = self._reusable and len(data) <= self.length
+            self._read = self._read_ahead
+            count = self._read_ahead(view)
+        self._transfer.first_byte_at = time.monotonic()
+        return count
+
+    def _read_ahead(self, view: memoryview) -> int:
+        count = min(len(view), len(self._ahead))
+        view[:count] = self._ahead[:count]
+        self._ahead = self._ahead[count:]
+        if not self._ahead:
+            self._read = self._read_on
         return count
 
     @property
     def drained(self) -> bool:
         """Whether the connection can carry another request."""
-        return self.left == 0 and not self._response.will_close
+        return self.left == 0 and self._reusable
+
+
+def _nothing(_: memoryview) -> int:
+    return 0

@@ -39,6 +39,12 @@ _MAX_REDIRECT_ORIGINS = 16
 _MAX_IDLE = 8
 _REDIRECTS = (301, 302, 303, 307, 308)
 USER_AGENT = "holdfast/0.1"
+_LATER = "try again later"
+_NO_CONNECTION = "check the host, the port and the network, and that the server runs"
+_NO_TLS = "does this port speak https? If not, and you trust the network, name it with http://"
+_NO_TRUST = "check the name of the host and its certificate; if it has a CA of its own, give ca_file in a roster"
+_REFUSED = "if it wants a secret, name that in a roster by token_env or headers_env"
+_REDIRECTED = "name the address at which the redirects end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +172,7 @@ class HttpClient:
                 transfer.detach()
                 connection.close()
                 if not kept:
-                    raise UnreachableError(f"the server closed the connection: {error}") from error
+                    raise UnreachableError(f"the server closed the connection: {error}", hint=_LATER) from error
             except BaseException:
                 transfer.detach()
                 connection.close()
@@ -210,7 +216,7 @@ class HttpClient:
         location = response.headers.get("Location", "")
         here = f"{self._parts.scheme}://{self._parts.netloc}"
         if left <= 0:
-            raise UnreachableError("too many redirects")
+            raise UnreachableError("too many redirects", hint=_REDIRECTED)
         try:
             parts = urlsplit(urljoin(here + target, location))
             _ = parts.port
@@ -224,7 +230,7 @@ class HttpClient:
             what = "something else" if "@" in location else repr(location[:80])
             raise UnreachableError(f"redirected to {what}, which is no http address")
         if self._parts.scheme == "https" and parts.scheme == "http":
-            raise UnreachableError("redirected from https to http")
+            raise UnreachableError("redirected from https to http", hint=_REDIRECTED)
         onward = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if (parts.scheme, netloc) == (self._parts.scheme, self._parts.netloc):
             return self, onward
@@ -285,19 +291,22 @@ def _peer_errors(transfer: Transfer, *, answered: bool) -> Iterator[None]:
         raise TruncatedError(f"the connection was cut: {error}") from error
     except TimeoutError as error:
         transfer.check()
-        raise UnreachableError("no answer in time") from error
+        raise UnreachableError("no answer in time", hint=f"{_NO_CONNECTION}, or {_LATER}") from error
     except http.client.IncompleteRead as error:
         transfer.check()
         raise TruncatedError("the answer ended early") from error
     except ssl.SSLError as error:  # a certificate error is a ValueError too
         transfer.check()
-        raise UnreachableError(f"no TLS connection: {getattr(error, 'verify_message', '') or error.reason}") from error
+        why, hint = getattr(error, "verify_message", "") or error.reason, _NO_TLS
+        if isinstance(error, ssl.SSLCertVerificationError):
+            hint = _NO_TRUST
+        raise UnreachableError(f"no TLS connection: {why}", hint=hint) from error
     except (http.client.HTTPException, ValueError) as error:
         transfer.check()
         raise WrongBytesError(f"not an HTTP answer: {type(error).__name__}") from error
     except OSError as error:
         transfer.check()
-        raise UnreachableError(f"no connection: {error.strerror or error}") from error
+        raise UnreachableError(f"no connection: {error.strerror or error}", hint=_NO_CONNECTION) from error
 
 
 def _length(response: http.client.HTTPResponse) -> int | None:
@@ -320,8 +329,9 @@ def _status_error(response: http.client.HTTPResponse) -> PeerError:
     if status == 404:
         return MissingError("404")
     if status in (401, 403, 410, 451):
-        return WithheldError(f"{status} {response.reason}"[:60])
-    error = UnreachableError(f"{status} {response.reason}"[:60])
+        return WithheldError(f"{status} {response.reason}"[:60], hint=_REFUSED if status in (401, 403) else "")
+    hint = _LATER if status == 429 or status >= 500 else "check the address: it does not answer as a source does"
+    error = UnreachableError(f"{status} {response.reason}"[:60], hint=hint)
     error.status = status
     error.retry_after_s = retry_after_s(response.headers.get("Retry-After"))
     return error

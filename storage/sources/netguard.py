@@ -47,7 +47,9 @@ class NetGuard:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise UnreachableError(f"{host} cannot be resolved: {error}") from error
+            raise UnreachableError(
+                f"{host} cannot be resolved: {error}", hint="check the spelling of the host, and the network"
+            ) from error
         addresses = [(int(family), (str(address[0]), port)) for family, _, _, _, address in found]
         if not self.guarded:
             return addresses

@@ -200,6 +200,29 @@ def test_an_entry_is_small_and_a_large_one_is_not_made(
     assert journal.read(run.log._key) is None or len(journal.read(run.log._key) or "") <= 500
 
 
+def test_a_state_that_grew_too_long_is_put_together_once_and_what_was_noted_before_still_counts(
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = corpus(tmp_path / "src", "jsonl")
+    Run(folder, "jsonl", journal, stop=2)
+    ((key, state),) = journal._catalog.rows("SELECT key, state FROM journal")
+    monkeypatch.setattr(survey_module, "_MAX_STATE", len(str(state)) - 64 + 10)  # beside its digest; a third is more
+    asked = 0
+    real = JsonlRows.state
+
+    def state_of(rows: JsonlRows) -> object:
+        nonlocal asked
+        asked += 1
+        return real(rows)
+
+    monkeypatch.setattr(JsonlRows, "state", state_of)
+    assert len(Run(folder, "jsonl", journal).read) == 4
+    assert asked == 1
+    assert journal._catalog.rows("SELECT key, state FROM journal") == [(key, state)]
+    assert len(Run(folder, "jsonl", journal).read) == 4
+    assert asked == 2
+
+
 def test_the_state_of_a_column_is_all_that_it_saw() -> None:
     for first in VALUES:
         for second in VALUES:

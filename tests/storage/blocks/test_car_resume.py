@@ -1,7 +1,10 @@
-"""An import of a CAR file that was killed goes on: nothing is read or hashed twice, nothing torn is taken."""
+"""An import of a CAR file that was killed goes on: nothing is copied twice, and nothing torn or rotten is taken."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import io
 import os
 import random
 import signal
@@ -9,22 +12,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from holdfast.storage.blocks import car_file, car_resume
 from holdfast.storage.blocks.block import Block
-from holdfast.storage.blocks.car_file import CarSummary, export_car, import_car
+from holdfast.storage.blocks.car_file import CarSummary, export_car, import_car, look
 from holdfast.storage.blocks.car_spool import Spool
+from holdfast.storage.blocks.catalog import Catalog
 from holdfast.storage.blocks.check import Checked, check
 from holdfast.storage.blocks.collect import collect
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.blocks.journal import Journal
 from holdfast.storage.blocks.lease import lease
-from holdfast.storage.cid import CID
-from holdfast.storage.errors import FormatError
+from holdfast.storage.blocks.stamp import Stamp
+from holdfast.storage.cid import CID, RAW
+from holdfast.storage.dag.car import encode_header, encode_section
+from holdfast.storage.errors import ConfigError, FormatError, StoreError
 from support.ageing import age
 from support.running_node import publish_folder
 from support.sources import tree_of
@@ -63,10 +69,10 @@ def killed(repo: Path, car: Path, module: str = "Resume", name: str = "_note", t
 
 
 class Counted:
-    """Bytes that this process reads, and blocks that it hashes, inside of it."""
+    """Bytes that this process reads and writes, and blocks of the CAR that it hashes, inside of it."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.read = self.hashed = 0
+        self.read = self.written = self.hashed = 0
         real = Block.verify
         patch.setattr("holdfast.storage.dag.car.Block.verify", lambda *given: self._hash() or real(*given))
 
@@ -74,15 +80,17 @@ class Counted:
         self.hashed += 1
 
     def __enter__(self) -> Counted:
-        self.hashed, self._before = 0, _read_bytes()
+        self.hashed, self._before = 0, _moved_bytes()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.read = _read_bytes() - self._before
+        now = _moved_bytes()
+        self.read, self.written = now[0] - self._before[0], now[1] - self._before[1]
 
 
-def _read_bytes() -> int:
-    return int(Path("/proc/self/io").read_text().splitlines()[0].split()[1])
+def _moved_bytes() -> tuple[int, int]:
+    read, written, *_ = (int(line.split()[1]) for line in Path("/proc/self/io").read_text().splitlines())
+    return read, written
 
 
 @pytest.fixture
@@ -133,11 +141,14 @@ def _ends_well(store: DiskStore, found: CarSummary, whole: tuple[CarSummary, dic
 def test_what_was_copied_is_not_read_and_not_hashed_again(
     repo: DiskStore, car: Path, whole: tuple[CarSummary, dict[str, bytes]], counted: Counted
 ) -> None:
+    """Of the CAR, that is: the copy is read and hashed in its place, for the disk may have changed it since."""
     assert not repo.has(whole[0].roots[0])
     with counted:
         found = import_car(repo, car)
     assert counted.hashed == found.blocks - 60
-    assert counted.read < car.stat().st_size * 0.75, "forty sections of a hundred, and heads"
+    size = car.stat().st_size
+    assert counted.written < size * 0.6, "forty sections of a hundred, and the catalogue"
+    assert counted.read < size * 1.35, "each byte once, of the file or of the copy, and heads"
     _ends_well(repo, found, whole)
 
 
@@ -218,7 +229,17 @@ def _with_zeros(part: Path) -> None:
         file.write(bytes(3 * LEAF))
 
 
-@pytest.mark.parametrize("hurt", [_shortened, _emptied, _with_another_header, _with_zeros, Path.unlink])
+def _with_a_flipped_bit(part: Path) -> None:
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 4  # of a leaf: the heads of the sections are as they were
+    with part.open("r+b") as file:
+        file.write(data)
+
+
+HURTS = [_shortened, _emptied, _with_another_header, _with_zeros, _with_a_flipped_bit, Path.unlink]
+
+
+@pytest.mark.parametrize("hurt", HURTS)
 def test_a_copy_that_is_not_what_was_noted_is_made_anew(
     repo: DiskStore, car: Path, whole: tuple[CarSummary, dict[str, bytes]], counted: Counted, hurt: object
 ) -> None:
@@ -227,6 +248,159 @@ def test_a_copy_that_is_not_what_was_noted_is_made_anew(
         found = import_car(repo, car)
     assert counted.hashed == found.blocks
     _ends_well(repo, found, whole)
+
+
+@pytest.mark.parametrize("name", ["sync_folder", "adopt_car"])
+def test_a_copy_that_was_hurt_under_its_final_name_is_made_anew(
+    tmp_path: Path, car: Path, whole: tuple[CarSummary, dict[str, bytes]], counted: Counted, name: str
+) -> None:
+    killed(tmp_path / "repo", car, "DiskStore" if name == "adopt_car" else "car_file", name, 1)
+    with DiskStore(tmp_path / "repo").open() as store:
+        (copy,) = store.files_folder.glob("*.car")
+        _with_a_flipped_bit(copy)
+        with counted:
+            found = import_car(store, car)
+        assert counted.hashed == found.blocks
+        _ends_well(store, found, whole)
+
+
+def test_a_copy_that_is_hurt_between_two_looks_at_it_is_not_adopted(
+    tmp_path: Path, car: Path, whole: tuple[CarSummary, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DiskStore(tmp_path / "repo").open() as store:
+        import_car(store, car)
+        (copy,) = store.files_folder.glob("*.car")
+        real = car_file._take
+
+        def take(*given: object) -> None:
+            _with_a_flipped_bit(copy)
+            real(*given)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(car_file, "_take", take)
+        with pytest.raises(StoreError, match=copy.name) as caught:
+            import_car(store, car)
+        assert caught.value.hint
+        monkeypatch.undo()
+        _ends_well(store, import_car(store, car), whole)
+
+
+@pytest.fixture
+def of_another_hash(tmp_path: Path) -> tuple[Path, CID]:
+    """A CAR of four blocks with sha2-512, which are kept as nodes and not in the copy."""
+    blocks = [random.Random(n).randbytes(LEAF) for n in range(4)]
+    cids = [CID(1, RAW, b"\x13\x40" + hashlib.sha512(data).digest()) for data in blocks]
+    sections = b"".join(encode_section(cid, data) for cid, data in zip(cids, blocks, strict=True))
+    (tmp_path / "512.car").write_bytes(encode_header(cids) + sections)
+    time.sleep(0.03)
+    return tmp_path / "512.car", cids[3]
+
+
+def test_a_flipped_bit_in_a_block_of_another_hash_is_not_blamed_on_the_car(
+    tmp_path: Path, of_another_hash: tuple[Path, CID]
+) -> None:
+    path, last = of_another_hash
+    killed(tmp_path / "repo", path, times=3)
+    with DiskStore(tmp_path / "repo").open() as store:
+        _with_a_flipped_bit(_part(store))
+        found = import_car(store, path)
+        assert (found.blocks, found.missing) == (4, None)
+        assert last.matches(store.get(last).data)
+
+
+def test_a_copy_that_the_disk_does_not_give_back_is_not_blamed_on_the_car(
+    tmp_path: Path, of_another_hash: tuple[Path, CID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, last = of_another_hash
+    real = Spool.sync
+
+    def sync(self: Spool) -> None:
+        real(self)
+        _with_a_flipped_bit(self.path)
+
+    monkeypatch.setattr(Spool, "sync", sync)
+    with DiskStore(tmp_path / "repo").open() as store:
+        with pytest.raises(StoreError, match="part") as caught:
+            import_car(store, path)
+        assert "512.car" not in caught.value.message
+        assert caught.value.hint
+        assert _files(store) == {}
+        monkeypatch.undo()
+        assert import_car(store, path).missing is None
+        assert last.matches(store.get(last).data)
+
+
+def test_who_goes_on_does_not_touch_the_file_that_another_import_adopts(
+    tmp_path: Path, car: Path, whole: tuple[CarSummary, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(tmp_path / "repo", car, "car_file", "sync_folder", 1)  # has its name, and is not in the catalogue
+    same = tmp_path / "same.car"
+    same.write_bytes(car.read_bytes())
+    stamped, adopt, at_the_end, end = (threading.Event() for _ in range(4))
+    real_add, real_take = Catalog.add_file, car_file._take
+
+    def add_file(*given: object, **named: object) -> int:
+        stamped.set()
+        assert adopt.wait(30)
+        return real_add(*given, **named)  # type: ignore[arg-type]
+
+    def take(*given: object) -> None:
+        if threading.current_thread().name == "second":
+            at_the_end.set()
+            assert end.wait(30)
+        real_take(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Catalog, "add_file", add_file)
+    monkeypatch.setattr(car_file, "_take", take)
+    with DiskStore(tmp_path / "repo").open() as store:
+        first = threading.Thread(target=import_car, args=(store, same))
+        second = threading.Thread(target=import_car, args=(store, car), name="second")
+        first.start()
+        assert stamped.wait(30)
+        second.start()
+        try:
+            at_the_end.wait(0.5)  # it gets there only if it did not wait for the first
+            adopt.set()
+            first.join()
+            (copy,) = store.files_folder.glob("*.car")
+            row = store.catalog.file_at(copy)
+            with copy.open("rb") as file:
+                assert row is not None
+                assert row.trusted(Stamp.of(file.fileno()))
+        finally:
+            adopt.set()
+            end.set()
+            first.join()
+            second.join()
+        _ends_well(store, import_car(store, car), whole)
+
+
+class _Failing(io.BytesIO):
+    """A stream whose medium ends being readable at a byte."""
+
+    def __init__(self, data: bytes, until: int) -> None:
+        super().__init__(data)
+        self._until = until
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() >= self._until:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(size)
+
+
+@pytest.mark.parametrize("until", [0, 1000])
+def test_a_car_that_cannot_be_read_is_named_and_not_the_repository(tmp_path: Path, car: Path, until: int) -> None:
+    with DiskStore(tmp_path / "repo").open() as store:
+        with pytest.raises(ConfigError, match=r"stick/x\.car cannot be read.*output error") as caught:
+            import_car(store, Path("/stick/x.car"), _Failing(car.read_bytes(), until))
+        assert "permissions" not in caught.value.hint
+        assert _files(store) == {}
+
+
+@pytest.mark.parametrize("what", [import_car, lambda _, path: look(path)])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, what: Callable[[DiskStore, Path], object]) -> None:
+    with DiskStore(tmp_path / "repo").open() as store:
+        with pytest.raises(ConfigError, match="/proc/self/mem cannot be read"):  # EIO at its first byte
+            what(store, Path("/proc/self/mem"))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "[[1, 2], 3]", '[[1, 2, 3, 4, 5], -1, 100, "ab", true]', "[" * 9999])

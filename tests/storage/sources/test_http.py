@@ -23,6 +23,7 @@ from holdfast.storage.errors import (
     WithheldError,
     WrongBytesError,
 )
+from holdfast.storage.limits import TransferLimits
 from holdfast.storage.sources.http import Endpoint, HttpClient
 from holdfast.storage.sources.netguard import NetGuard
 from holdfast.storage.sources.transfer import Transfer
@@ -186,8 +187,40 @@ def test_https_with_a_ca_of_ones_own(tls_server: tuple[str, Path]) -> None:
     client = HttpClient(Endpoint(url, ca_file=ca))
     assert _read(client, "/x") == b"tls"
     client.close()
-    with pytest.raises(UnreachableError, match="certificate"):
+    with pytest.raises(UnreachableError, match="certificate") as caught:
         _read(HttpClient(Endpoint(url)), "/x")
+    assert "ca_file" in caught.value.hint
+
+
+def _hint(url: str, **options: object) -> str:
+    with pytest.raises(PeerError) as caught:
+        _read(HttpClient(Endpoint(url, **options)), "/x")  # type: ignore[arg-type]
+    assert caught.value.message
+    return caught.value.hint
+
+
+def test_who_cannot_connect_is_told_what_to_look_at(folder: Path, tls_server: tuple[str, Path]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        limits = TransferLimits(first_byte_s=0.1)
+        assert "later" in _hint(f"http://127.0.0.1:{port}", limits=limits)
+    assert "port" in _hint(f"http://127.0.0.1:{port}")  # nobody listens there any more
+    assert "spelling" in _hint("http://nowhere.invalid")
+    with MirrorServer(folder) as plain:
+        assert "http://" in _hint(plain.url.replace("http:", "https:"))
+    away = lambda _, reply: Reply(302, {"Location": "http://10.0.0.1/x"}, b"")
+    with MirrorServer(folder, away) as hub:
+        assert "--allow-net" in _hint(hub.url)
+    with MirrorServer(folder, lambda _, reply: Reply(302, {"Location": "/x"}, b"")) as hub:
+        assert "end" in _hint(hub.url)
+
+
+@pytest.mark.parametrize(
+    ("status", "word"), [(401, "token_env"), (403, "token_env"), (429, "later"), (503, "later"), (400, "address")]
+)
+def test_who_is_refused_is_told_what_may_help(folder: Path, status: int, word: str) -> None:
+    with MirrorServer(folder, lambda _, reply: Reply(status, {}, b"")) as server:
+        assert word in _hint(server.url)
 
 
 def test_a_cancelled_transfer_wakes_its_reader(folder: Path) -> None:
