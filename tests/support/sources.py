@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import webdataset
 import zstandard
 from PIL import Image
 
@@ -113,3 +114,11 @@ def manifest_of(files: dict[str, bytes]) -> tuple[Head, list[Shard]]:
     head = decode_head(files["dataset.json"])
     pages = (decode_page(files[page_path(number)], number, head) for number in range(len(head.pages)))
     return head, [shard for page in pages for shard in page]
+
+
+def wds(folder: Path, count: int = 60) -> Path:
+    folder.mkdir()
+    with webdataset.ShardWriter(str(folder / "s-%03d.tar"), maxcount=25, verbose=0) as writer:
+        for number in range(count):
+            writer.write({"__key__": f"k{number:04d}", "cls": number % 7, "txt": f"text {number}" * 50})
+    return folder
