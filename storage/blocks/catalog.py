@@ -11,66 +11,20 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..cid import CID
 from ..errors import FormatError, StoreError
-from ..limits import MAX_BLOCK_BYTES
 from . import echoes
+from .catalog_schema import SCHEMA
+from .file_row import COLUMNS, FileRow, as_bytes, file_row
 from .hashing import HashedFile
-from .stamp import Stamp
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS files (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice: leaf segments may still name a file that is gone
-    path BLOB NOT NULL UNIQUE,       -- as the file system spells it; ours relative to the repository, which may move
-    owned INTEGER NOT NULL,          -- 1: in the repository's own folder, 0: the user's
-    cid BLOB NOT NULL,               -- of the whole file; of the first root for a CAR
-    leaf_size INTEGER NOT NULL,      -- 0: a CAR, whose blocks have sizes of their own
-    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
-    hashed_at_ns INTEGER NOT NULL,
-    framing BLOB NOT NULL,           -- of a CAR: sha2-256 of all its bytes that are not in the leaf index
-    indexed INTEGER NOT NULL,        -- 0 until its leaves are in the leaf index: till then it is not there
-    used_ns INTEGER NOT NULL         -- when somebody last came to rely on it: see `lease`
-);
-CREATE INDEX IF NOT EXISTS files_cid ON files (cid);
-CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY, root BLOB NOT NULL, published_ns INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS pins (
-    requestid TEXT PRIMARY KEY, root BLOB NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL,
-    created_us INTEGER NOT NULL UNIQUE,  -- the Pinning Service API pages by it
-    origins TEXT NOT NULL, meta TEXT NOT NULL, info TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS pins_root ON pins (root);
--- what a publish has packed already: a digest of everything that shapes the shard → the file that it became
-CREATE TABLE IF NOT EXISTS packed (key BLOB PRIMARY KEY, file INTEGER NOT NULL, position TEXT NOT NULL) WITHOUT ROWID;
--- how far work had come that may have been killed: see `journal`
-CREATE TABLE IF NOT EXISTS journal (key BLOB PRIMARY KEY, state TEXT NOT NULL, used_ns INTEGER NOT NULL);
-"""
-
+__all__ = ["SCHEMA", "Catalog", "FileRow"]
 
 _HINT = (
     "is the disk full or read-only? A damaged one is to be restored from a backup, or begun anew with another --repo"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """A file that the store refers to, with its stamp of the last hashing."""
-
-    id: int
-    path: Path
-    owned: bool
-    cid: CID
-    leaf_size: int
-    stamp: Stamp
-    hashed_at_ns: int
-    framing: bytes = b""
-    indexed: bool = True
-
-    def trusted(self, now: Stamp) -> bool:
-        """Whether the file is surely the one that was hashed. Nobody else writes into our own folder."""
-        return now == self.stamp and (self.owned or self.stamp.settled(self.hashed_at_ns))
 
 
 class Catalog:
@@ -81,22 +35,49 @@ class Catalog:
         self._folder = path.parent.absolute()
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._ready = False
 
     def open(self) -> Catalog:
-        """Open or create. Raises `StoreError`."""
+        """Open or create. Raises `StoreError`.
+
+        A new one is made at once. One that is there is only read: what an older holdfast did not write comes with the
+        first use, so that `look` can say before that whether it is fit to be written to.
+        """
         connection: sqlite3.Connection | None = None
         try:
             connection = sqlite3.connect(self.path, check_same_thread=False, timeout=30, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(SCHEMA)
-            echoes.install(connection, SCHEMA)
+            there = echoes.described(connection.execute(echoes.LIST))
+            (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+            self._ready = mode == "wal" and echoes.objects(SCHEMA) <= there
+            if not there:
+                self._make(connection)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             if connection is not None:
                 connection.close()
             raise StoreError(f"{self.path} cannot be opened: {error}", hint=_HINT) from error
         self._connection = connection
         return self
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        echoes.install(connection, SCHEMA)
+        self._ready = True
+
+    def _prepared(self) -> sqlite3.Connection:
+        """The connection, for whoever needs all tables. The caller holds the lock."""
+        if self._connection is None:
+            raise RuntimeError(f"{self.path.name} is not open")
+        if not self._ready:
+            try:
+                self._make(self._connection)
+            except sqlite3.Error as error:
+                raise StoreError(f"{self.path} cannot be opened: {error}", hint=_HINT) from error
+        return self._connection
+
+    def leave(self) -> None:
+        """It is damaged: nothing is written to it but what somebody writes in a `transaction`."""
+        self._ready = True
 
     def close(self) -> None:
         """Close the database. Idempotent."""
@@ -109,16 +90,15 @@ class Catalog:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One atomic write. sqlite3's errors become `StoreError`."""
         with self._lock:
-            if self._connection is None:
-                raise RuntimeError(f"{self.path.name} is not open")
+            connection = self._prepared()
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
+                connection.execute("BEGIN IMMEDIATE")
                 try:
-                    yield self._connection
-                    self._connection.execute("COMMIT")
+                    yield connection
+                    connection.execute("COMMIT")
                 except BaseException:
-                    if self._connection.in_transaction:  # a COMMIT that fails (disk full) may leave it open
-                        self._connection.execute("ROLLBACK")
+                    if connection.in_transaction:  # a COMMIT that fails (disk full) may leave it open
+                        connection.execute("ROLLBACK")
                     raise
             except sqlite3.Error as error:
                 raise StoreError(f"{self.path}: {error}", hint="is the disk full or read-only?") from error
@@ -126,11 +106,17 @@ class Catalog:
     def rows(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         """All rows of a reading query."""
         with self._lock:
+            self._prepared()
+            return self.look(query, parameters)
+
+    def look(self, query: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+        """`rows` of a catalogue as it is: an older one lacks tables, and is not given them."""
+        with self._lock:
             if self._connection is None:
                 raise RuntimeError(f"{self.path.name} is not open")
             try:
                 return self._connection.execute(query, parameters).fetchall()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise StoreError(f"{self.path}: {error}", hint="`holdfast repo verify` says what is damaged") from error
 
     def add_file(self, file: HashedFile, cid: CID, *, owned: bool, leaf_size: int, framing: bytes = b"") -> int:
@@ -172,6 +158,31 @@ class Catalog:
         """The leaves of these files are in the leaf index: from now on they are there."""
         with self.transaction() as connection:
             connection.executemany("UPDATE files SET indexed = 1 WHERE id = ?", [(file_id,) for file_id in ids])
+
+    def doubt_leaves(self, ids: Iterable[int]) -> None:
+        """The leaves of these files may be missing: whoever finds one right says that it is here again."""
+        with self.transaction() as connection:
+            connection.executemany("UPDATE files SET indexed = 0 WHERE id = ?", [(file_id,) for file_id in ids])
+
+    def confirm(self, row: FileRow, file: HashedFile, *, owned: bool, framing: bytes, anew: bool) -> None:
+        """A file was hashed just now, it and its leaves are what they were: it gets its stamp of now, and is here.
+
+        `anew`: also what else is in the row, and its echo; one of the two is wrong. Nothing happens if the row has gone
+        meanwhile, or is of other content.
+        """
+        stamp = file.stamp
+        sets = "owned = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, hashed_at_ns = ?, indexed = 1"
+        values: list[object] = [int(owned), stamp.mtime_ns, stamp.ctime_ns, stamp.inode, file.hashed_at_ns]
+        if anew:
+            sets += ", size = ?, framing = ?, used_ns = ?"
+            values += [stamp.size, framing, time.time_ns()]
+        with self.transaction() as connection:
+            done = connection.execute(
+                f"UPDATE files SET {sets} WHERE id = ? AND cid = ? AND leaf_size = ?",  # noqa: S608 - our own columns
+                (*values, row.id, bytes(row.cid), row.leaf_size),
+            )
+            if anew and done.rowcount:
+                echoes.renew(connection, SCHEMA, "files", row.id)
 
     def not_indexed(self) -> set[int]:
         """Files whose leaves are not in the leaf index, as far as is known."""
@@ -220,11 +231,14 @@ class Catalog:
         path = path.absolute()
         return os.fsencode(path.relative_to(self._folder) if path.is_relative_to(self._folder) else path)
 
+    def owns(self, path: Path) -> bool:
+        """Whether a file lies in our own folder: only such a one is ever deleted, whatever its row says."""
+        return path.absolute().parent == self._folder / "files" and path.name not in ("", "..")
+
     def _files(self, where: str, value: object) -> list[FileRow]:
-        columns = "id, path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns, framing, indexed"
-        rows: list[tuple[object, ...]] = self.rows(f"SELECT {columns} FROM files WHERE {where}", (value,))  # noqa: S608
+        rows: list[tuple[object, ...]] = self.rows(f"SELECT {COLUMNS} FROM files WHERE {where}", (value,))  # noqa: S608
         try:
-            return [_file_row(row, self._folder) for row in rows]
+            return [file_row(row, self._folder) for row in rows]
         except (ValueError, FormatError) as error:
             raise self.damaged("files", error) from error
 
@@ -247,31 +261,8 @@ class Catalog:
     def names(self) -> dict[str, CID]:
         """Every name and its root."""
         try:
-            return {str(name): CID.from_bytes(_bytes(root)) for name, root in self.rows("SELECT name, root FROM names")}
+            return {
+                str(name): CID.from_bytes(as_bytes(root)) for name, root in self.rows("SELECT name, root FROM names")
+            }
         except (ValueError, FormatError) as error:
             raise self.damaged("names", error) from error
-
-
-def _bytes(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise ValueError(f"{value!r} should be bytes")
-    return value
-
-
-def _file_row(row: tuple[object, ...], folder: Path) -> FileRow:
-    file_id, path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns, framing, indexed = row
-    numbers = [int(str(value)) for value in (file_id, leaf_size, size, mtime_ns, ctime_ns, inode, hashed_at_ns)]
-    stamp = Stamp(*numbers[2:6])
-    if not 0 <= numbers[1] <= MAX_BLOCK_BYTES or stamp.size < 0 or b"\0" in _bytes(path):
-        raise ValueError(f"{path!r} of {stamp.size} bytes with leaves of {numbers[1]}")
-    return FileRow(
-        numbers[0],
-        folder / os.fsdecode(_bytes(path)),
-        bool(owned),
-        CID.from_bytes(_bytes(cid)),
-        numbers[1],
-        stamp,
-        numbers[6],
-        _bytes(framing),
-        bool(indexed),
-    )

@@ -6,15 +6,18 @@ nothing. `sqlite_sequence` has no echo: it matters only that it is not below an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from ..cid import CID
-from ..errors import FormatError, StoreError
+from ..errors import FormatError
 from . import echoes
 from .catalog import SCHEMA, Catalog
+from .catalog_mend import REPAIRED, repair
+from .catalog_structure import Finding, guarded, structure
+
+__all__ = ["lost_files", "odd_files", "roots", "rows", "sequence", "structure"]
 
 _MAX_ID = 1 << 32  # the leaf index has 32 bits for it
-_LISTED = 100  # of SQLite's findings
 _LABELS = {"files": ("path", "cid"), "names": ("name", "root"), "pins": ("requestid", "root")}
 _SPARE = {"packed": "the next publish packs it again", "journal": "what it speaks of is begun anew"}
 _CURES = {
@@ -22,26 +25,31 @@ _CURES = {
     "names": "publish under this name again",
     "pins": "`holdfast pin rm` it, and pin it again",
 }
-
-Finding = tuple[str, str]  # the CID of the row, or nothing; what is wrong
-
-
-def structure(catalog: Catalog) -> Iterator[Finding]:
-    """Pages and schema. A catalogue with a finding here is not to be written to."""
-    yield from _guarded(catalog, _pages)
-    yield from _guarded(catalog, _schema)
+_MENDED = "only one of them makes sense, and both say that now"
 
 
 def rows(catalog: Catalog, *, mend: bool) -> Iterator[Finding]:
-    """Rows that are not what their echoes say. With `mend`, those that nobody needs are taken out."""
+    """Rows that are not what their echoes say. `mend`: take out what nobody needs, set right what can be."""
     for table in echoes.keys(SCHEMA):
-        yield from _guarded(catalog, lambda catalog, table=table: _table(catalog, table, mend=mend))  # type: ignore[misc]
-    yield from _guarded(catalog, _strangers)
+        yield from guarded(catalog, lambda catalog, table=table: _table(catalog, table, mend=mend))  # type: ignore[misc]
+    yield from guarded(catalog, _strangers)
+
+
+def roots(catalog: Catalog) -> Iterator[Finding]:
+    """What is wrong with what says what is to be kept: for who is about to free the rest."""
+    yield from structure(catalog)
+    for table in ("names", "pins"):
+        yield from guarded(catalog, lambda catalog, table=table: _table(catalog, table, mend=False))  # type: ignore[misc]
+
+
+def lost_files(catalog: Catalog) -> bool:
+    """Whether a file had a row once that is not here: one with another id, or none."""
+    return bool(catalog.rows(f"SELECT 1 {echoes.lost(SCHEMA, 'files')} LIMIT 1"))
 
 
 def odd_files(catalog: Catalog) -> set[int]:
     """The ids of files whose rows are not what their echoes say."""
-    query = f"SELECT t.id {_beside('files')}"
+    query = f"SELECT t.id {echoes.beside(SCHEMA, 'files')}"
     return {row for (row,) in catalog.rows(query) if isinstance(row, int)}
 
 
@@ -50,52 +58,25 @@ def sequence(catalog: Catalog, newest: int) -> Iterator[Finding]:
     found = catalog.rows("SELECT seq FROM sqlite_sequence WHERE name = 'files'")
     known = [seq for (seq,) in found]
     if newest and not (len(known) == 1 and isinstance(known[0], int) and newest <= known[0] < _MAX_ID):
-        yield "", f"the next id of a file comes after {known[0] if known else 'none'}, and {newest} is in use"
-
-
-def _guarded(catalog: Catalog, part: Callable[[Catalog], Iterator[Finding]]) -> Iterator[Finding]:
-    try:
-        yield from part(catalog)
-    except StoreError as error:
-        yield "", f"cannot be read: {error.message}"
-
-
-def _pages(catalog: Catalog) -> Iterator[Finding]:
-    for (text,) in catalog.rows(f"PRAGMA integrity_check({_LISTED})"):
-        if text != "ok":
-            yield "", f"{text}: restore it from a backup, or publish and pin again into a new repository"
-
-
-def _schema(catalog: Catalog) -> Iterator[Finding]:
-    found = catalog.rows("SELECT type, name, tbl_name, sql FROM sqlite_master")
-    there = echoes.described([(str(kind), str(name), str(table), str(sql or "")) for kind, name, table, sql in found])
-    for kind, name in sorted({(kind, name) for kind, name, *_ in there ^ echoes.objects(SCHEMA)}):
-        yield "", f"the {kind} {name} of its schema is not what it should be: restore it from a backup"
-
-
-def _beside(table: str) -> str:
-    text = echoes.row_text(SCHEMA, table, "t")
-    return (
-        f"FROM {table} t LEFT JOIN {echoes.TABLE} e ON e.of = '{table}' AND e.key = +t.{echoes.keys(SCHEMA)[table]}"
-        f" WHERE e.row IS NOT {text}"
-    )
+        reason = f"the next id of a file comes after {known[0] if known else 'none'}, and {newest} is in use"
+        yield "", f"{reason}: restore it from a backup, or publish and pin again into a new repository"
 
 
 def _table(catalog: Catalog, table: str, *, mend: bool) -> Iterator[Finding]:
     key = echoes.keys(SCHEMA)[table]
     label, cid = _LABELS.get(table, (key, "NULL"))
     columns = ", ".join(f"CAST({column} AS BLOB)" for column in (f"t.{label}", f"t.{cid}" if cid != "NULL" else cid))
-    odd = catalog.rows(f"SELECT {columns} {_beside(table)}")
-    lost = catalog.rows(
-        f"SELECT CAST(key AS BLOB), CAST(row AS BLOB) FROM {echoes.TABLE}"  # noqa: S608 - our own names
-        f" WHERE of = '{table}' AND NOT EXISTS (SELECT 1 FROM {table} t WHERE t.{key} IS key)"
-    )
+    odd = catalog.rows(f"SELECT {columns} {echoes.beside(SCHEMA, table)}")
+    lost = catalog.rows(f"SELECT CAST(e.key AS BLOB), CAST(e.row AS BLOB) {echoes.lost(SCHEMA, table)}")
+    mended: set[object] = set(repair(catalog, table) if mend and table in REPAIRED and (odd or lost) else ())
     cure = _SPARE.get(table) or _CURES.get(table, "restore it from a backup")
     for name, root in odd:
-        yield _cid(root), f"{_word(table)} {_name(table, name)} differs from its second copy: {cure}"
-    for name, text in lost:
-        name, root = _of_echo(table, text, name)
-        yield _cid(root), f"{_word(table)} {_name(table, name)} is missing, its second copy is here: {cure}"
+        what = _MENDED if name in mended else cure
+        yield _cid(root), f"{_word(table)} {_name(table, name)} differs from its second copy: {what}"
+    for at, text in lost:
+        what = _MENDED if at in mended else cure
+        its, root = _of_echo(table, text, at)
+        yield _cid(root), f"{_word(table)} {_name(table, its)} is missing, its second copy is here: {what}"
     if mend and table in _SPARE and (odd or lost):
         _clear(catalog, table)
 
@@ -103,7 +84,7 @@ def _table(catalog: Catalog, table: str, *, mend: bool) -> Iterator[Finding]:
 def _clear(catalog: Catalog, table: str) -> None:
     key = echoes.keys(SCHEMA)[table]
     with catalog.transaction() as connection:
-        odd = connection.execute(f"SELECT t.{key} {_beside(table)}").fetchall()
+        odd = connection.execute(f"SELECT t.{key} {echoes.beside(SCHEMA, table)}").fetchall()
         connection.executemany(f"DELETE FROM {table} WHERE {key} IS ?", odd)  # noqa: S608
         connection.execute(
             f"DELETE FROM {echoes.TABLE} WHERE of = ?"  # noqa: S608 - our own names

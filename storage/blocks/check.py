@@ -11,18 +11,21 @@ repository that was restored from a backup, say. A catalogue whose structure is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from ..cid import CID, RAW
 from ..errors import BlockMissingError, FormatError, HoldfastError, StoreError
 from . import catalog_check
+from .catalog import FileRow
 from .disk import DiskStore
 from .fault import Checked, Fault
-from .file_check import Leaves, Mend, check_car, check_file
+from .file_check import Mend, check_car, check_file
+from .file_leaves import Leaves
 from .nodes import NodeStore
-from .reach import reach, whole_roots
-from .rescue import right_leaves
+from .reach import reach, readable_roots
+from .rescue import rescue
 
 __all__ = ["Checked", "Fault", "check"]
 
@@ -35,6 +38,8 @@ def check(
     """Every fault, as it is found; counts into `done`. Raises `StoreError` when the disk cannot be read."""
     catalog = str(store.catalog.path)
     damaged = [Fault(catalog, cid, 0, reason) for cid, reason in catalog_check.structure(store.catalog)]
+    if damaged:
+        store.catalog.leave()
     yield from damaged
     odd = [Fault(catalog, cid, 0, reason) for cid, reason in catalog_check.rows(store.catalog, mend=not damaged)]
     yield from odd
@@ -50,43 +55,72 @@ def _contents(
     store: DiskStore, done: Checked, workers: int | None, on_bytes: OnBytes, *, mend: bool
 ) -> Iterator[Fault]:
     catalog = store.catalog
+    broken: list[Path] = []
+    doubted: set[int] = set()
     for path in store.leaves.damaged():
-        if mend and store.leaves.rescue(path, partial(right_leaves, store)):
-            yield Fault(str(path), "", 0, "it changed since it was written; what is right of it was written anew")
-        else:
+        files = rescue(store, path) if mend else None
+        if files is None:
+            broken.append(path)
             yield Fault(str(path), "", 0, "it changed since it was written")
-    odd = catalog_check.odd_files(catalog)
+        else:
+            doubted |= files
+            yield Fault(str(path), "", 0, "it changed since it was written; what is right of it was written anew")
+    odd = catalog_check.odd_files(catalog) if mend else set()
     ids = [int(str(row[0])) for row in catalog.rows("SELECT id FROM files ORDER BY id")]
     yield from _nodes(store.nodes, done, on_bytes)
-    for cid in reach(store, whole_roots(catalog)).missing:
-        yield Fault(str(store.folder), str(cid), 0, "a pin or a published name needs this block, and it is not here")
+    yield from _roots(store)
     leaves = Leaves()
-    for broken, reason in leaves.read(store):
-        yield Fault(str(broken), "", 0, reason)
+    for segment, reason in leaves.read(store, broken):
+        yield Fault(str(segment), "", 0, reason)
     for row, reason in catalog_check.sequence(catalog, max([leaves.newest(), *ids])):
         yield Fault(str(catalog.path), row, 0, reason)
     for file_id in ids:
         how = Mend.NOTHING if not mend else Mend.ROW if file_id in odd else Mend.STAMP
-        good, faults = _of_file(store, file_id, leaves, workers, on_bytes, how)
-        if faults:  # somebody may have merged segments, or let go of the file, since we listed them: look again
+        before = _row(store, file_id)
+        good, faults = _of_file(store, file_id, leaves, workers, on_bytes, how, doubted)
+        if faults and (leaves.changed(store) or _row(store, file_id) != before):  # merged, or let go of, meanwhile
             leaves = Leaves()
-            list(leaves.read(store))
-            good, faults = _of_file(store, file_id, leaves, workers, on_bytes, how)
+            list(leaves.read(store, broken))
+            good, faults = _of_file(store, file_id, leaves, workers, on_bytes, how, doubted)
         done.add(good)
         if faults and mend:
             catalog.distrust(file_id)
         yield from faults
 
 
+def _roots(store: DiskStore) -> Iterator[Fault]:
+    found = reach(store, readable_roots(store.catalog))
+    for cid in found.missing:
+        yield Fault(str(store.folder), str(cid), 0, "a pin or a published name needs this block, and it is not here")
+    for cid in found.unread:
+        reason = "a pin or a published name leads to this block, and nobody can read where that leads"
+        yield Fault(str(store.folder), str(cid), 0, reason)
+
+
+def _row(store: DiskStore, file_id: int) -> FileRow | None:
+    with suppress(StoreError):  # said by `_of_file`
+        return store.catalog.file(file_id)
+    return None
+
+
 def _of_file(
-    store: DiskStore, file_id: int, leaves: Leaves, workers: int | None, on_bytes: OnBytes, mend: Mend
+    store: DiskStore,
+    file_id: int,
+    leaves: Leaves,
+    workers: int | None,
+    on_bytes: OnBytes,
+    mend: Mend,
+    doubted: Collection[int],
 ) -> tuple[Checked, list[Fault]]:
+    """`doubted`: files that are looked at though they are not marked as here: their leaves were doubted just now."""
     good = Checked()
     try:
         row = store.catalog.file(file_id)
     except StoreError as error:
         return good, [Fault(str(store.catalog.path), "", 0, error.message)]
-    if row is None or (not row.indexed and not leaves.of(file_id)):  # gone, or not there yet
+    if row is None or (
+        not row.indexed and file_id not in doubted and not leaves.of(file_id).leaves
+    ):  # gone, or not yet
         return good, []
     if row.leaf_size == 0:
         return good, list(check_car(store, row, leaves, good, on_bytes, mend=mend))

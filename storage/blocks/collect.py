@@ -8,9 +8,10 @@ file leaves the catalogue before the disk, and a leaf index is rewritten last.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -18,12 +19,15 @@ from pathlib import Path
 
 from ..cid import CID
 from ..errors import ConfigError, FormatError, StoreError
+from . import catalog_check
 from .catalog import Catalog
 from .disk import DiskStore
 from .journal import Journal
 from .lease import Clock, oldest
 from .reach import Reach, coming_roots, reach, whole_roots
 from .verified_file import disk_error
+
+LOG = logging.getLogger("holdfast.blocks")
 
 _BATCH = 1000
 
@@ -46,12 +50,14 @@ class Freed:
 def collect(store: DiskStore, *, dry_run: bool = False, on_progress: Callable[[int], None] = lambda _: None) -> Freed:
     """Run once; returns what was freed (with `dry_run`: what would be). `on_progress`: things looked at so far.
 
-    Raises `ConfigError` when another one runs on this repository; `StoreError` when the clock was set back, and when
-    something of a pinned root is missing or rotten: then nothing is freed.
+    Raises `ConfigError` when another one runs on this repository; `StoreError` when the clock was set back, when
+    something of a pinned root is missing or rotten, and when names and pins are not what was written, for then nobody
+    knows what is to be kept: nothing is freed. Rows of files that are in doubt, and their files, stay where they are.
     """
     with _alone(store.folder):
         clock = Clock.now()
         limit_ns = oldest(store.folder, clock)
+        _check_roots(store.catalog)
         seen = 0
 
         def count() -> None:
@@ -66,6 +72,12 @@ def collect(store: DiskStore, *, dry_run: bool = False, on_progress: Callable[[i
                 f" freed: what lies below it could not be told from rubbish",
                 hint="`holdfast repo verify` names all of it; publish or pin it again, or `holdfast pin rm` it",
             )
+        if reached.unread:
+            raise StoreError(
+                f"the links of {reached.unread[0]}, which a pin or a published name needs, cannot be read; nothing was"
+                f" freed: what it leads to could not be told from rubbish",
+                hint="`holdfast repo verify` names all such; publish or pin it again, or `holdfast pin rm` it",
+            )
         coming = reach(store, coming_roots(store.catalog), count)
         reached.blocks |= coming.blocks
         reached.files |= coming.files
@@ -74,13 +86,28 @@ def collect(store: DiskStore, *, dry_run: bool = False, on_progress: Callable[[i
         sweep = _Sweep(store, reached, limit_ns, dry_run, freed)
         if not dry_run:
             Journal(store.catalog).expire(limit_ns)  # first: no entry outlives the files that it speaks of
-        sweep.rows(count)
+        odd = catalog_check.odd_files(store.catalog)
+        sure = not odd and not catalog_check.lost_files(store.catalog)
+        sweep.rows(count, odd)
         sweep.nodes(count)
-        sweep.strays()
+        sweep.left(store.leaves.folder.glob(".*.tmp"))
+        sweep.left(store.leaves.folder.glob("*.broken"))
+        if sure:
+            sweep.strays()
+        else:  # what seems to be nobody's may be a file whose row has another path or id now
+            LOG.warning("%s: rows of files are damaged; what they may speak of stays", store.catalog.path)
         clock.check("gc")
-        if not dry_run:
+        if sure and not dry_run:
             store.leaves.compact(_alive(store.catalog), wait=True)
         return freed
+
+
+def _check_roots(catalog: Catalog) -> None:
+    for _, reason in catalog_check.roots(catalog):
+        raise StoreError(
+            f"{catalog.path}: {reason}; nothing was freed: what is to be kept could not be told from rubbish",
+            hint="`holdfast repo verify` names all that is wrong with it, and says what to do",
+        )
 
 
 class _Alive(set[int]):
@@ -107,18 +134,18 @@ class _Sweep:
     dry_run: bool
     freed: Freed
 
-    def rows(self, count: Callable[[], None]) -> None:
-        """Files of the catalogue."""
+    def rows(self, count: Callable[[], None], odd: set[int]) -> None:
+        """Files of the catalogue, but not `odd` ones. What lies elsewhere than in our folder is not ours."""
         catalog = self.store.catalog
         idle = catalog.rows("SELECT id FROM files WHERE used_ns < ?", (self.limit_ns,))
-        unwanted = [int(str(row[0])) for row in idle if row[0] not in self.reached.files]
+        unwanted = [int(str(row[0])) for row in idle if row[0] not in self.reached.files and row[0] not in odd]
         total = int(str(catalog.rows("SELECT count(*) FROM files")[0][0]))
         self.freed.kept_files = total - len(unwanted)
         for batch in _batches(unwanted):
             with self.store.sweep.exclusive():
-                for path, owned, size in _forget(catalog, batch, self.limit_ns, dry_run=self.dry_run):
+                for path, size in _forget(catalog, batch, self.limit_ns, dry_run=self.dry_run):
                     count()
-                    if not owned:
+                    if not catalog.owns(path):
                         self.freed.forgotten += 1
                     elif self._is_idle(path):  # else a pin has just put the same file there again
                         self.freed.files += 1
@@ -140,15 +167,18 @@ class _Sweep:
 
     def strays(self) -> None:
         """What a kill left in `files/`: not in the catalogue, or never finished, and nobody's now."""
-        for path in self.store.leaves.folder.glob(".*.tmp"):
-            if self._is_idle(path):
-                self._remove(path)
         for batch in _batches(self.store.files_folder.iterdir()):
             with self.store.sweep.exclusive():
                 for path in batch:
                     if self._is_idle(path) and not self._is_filled(path) and not self.store.catalog.knows(path):
                         self.freed.files += 1
                         self._remove(path)
+
+    def left(self, paths: Iterable[Path]) -> None:
+        """Of the leaf index: what a kill left half-written, and segments that were set aside."""
+        for path in paths:
+            if self._is_idle(path):
+                self._remove(path)
 
     def _is_wanted(self, path: Path) -> bool:
         try:
@@ -183,11 +213,11 @@ class _Sweep:
             raise disk_error(error, path) from error
 
 
-def _forget(catalog: Catalog, ids: list[int], limit_ns: int, *, dry_run: bool) -> list[tuple[Path, bool, int]]:
-    """Take files out of the catalogue unless somebody came to rely on them meanwhile; path, owned, size of each."""
+def _forget(catalog: Catalog, ids: list[int], limit_ns: int, *, dry_run: bool) -> list[tuple[Path, int]]:
+    """Take files out of the catalogue unless somebody came to rely on them meanwhile; path and size of each."""
     marks = ",".join("?" * len(ids))
     where = f"WHERE id IN ({marks}) AND used_ns < ?"
-    columns, values = "path, owned, size", (*ids, limit_ns)
+    columns, values = "path, size", (*ids, limit_ns)
     if dry_run:
         rows = catalog.rows(f"SELECT {columns} FROM files {where}", values)  # noqa: S608 - our own clauses
     else:
@@ -195,11 +225,7 @@ def _forget(catalog: Catalog, ids: list[int], limit_ns: int, *, dry_run: bool) -
             rows = connection.execute(f"DELETE FROM files {where} RETURNING {columns}", values).fetchall()  # noqa: S608
             connection.execute("DELETE FROM packed WHERE file NOT IN (SELECT id FROM files)")
     folder = catalog.path.parent.absolute()
-    return [
-        (folder / os.fsdecode(path), bool(owned), int(str(size)))
-        for path, owned, size in rows
-        if isinstance(path, bytes)
-    ]
+    return [(folder / os.fsdecode(path), int(str(size))) for path, size in rows if isinstance(path, bytes)]
 
 
 def _batches(items: Iterator[Path] | list[int]) -> Iterator[list]:  # type: ignore[type-arg]

@@ -5,19 +5,22 @@
 Triggers write them, with nothing but what SQLite has built in: whoever writes a row, an older holdfast too, writes its
 echo. An UPDATE brings the echo along only where the row was what its echo says; else a flipped bit would be copied
 into the echo by the next stamp. Rows are few (files, not leaves), so that a plain copy costs less than it is worth to
-save. Nothing reads an echo but `check`.
+save. Nothing reads an echo but `check`, and a `gc` before it believes names and pins.
+
+`quote` stops at a NUL: of a text that holds one, what comes behind it has no second copy. Nothing of ours holds one.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
 
 TABLE = "echoes"
 _CREATE = f"CREATE TABLE IF NOT EXISTS {TABLE} (of TEXT, key, row TEXT NOT NULL, PRIMARY KEY (of, key)) WITHOUT ROWID;"
+LIST = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 _VALUE = re.compile(rb"X'([0-9A-Fa-f]*)'|'((?:[^']|'')*)'|([^,]+)")
 _SET_WHOLE = ("names",)  # whoever updates one of these sets all of it: what it was before does not matter
 
@@ -28,35 +31,68 @@ def keys(schema: str) -> Mapping[str, str]:
     return MappingProxyType({table: columns[0] for table, columns in _tables(schema).items()})
 
 
+Object = tuple[str, str, str, str]  # of a schema: type, name, table, SQL without comments
+
+
 @cache
-def objects(schema: str) -> frozenset[tuple[str, str, str, str]]:
-    """What a catalogue of this schema has, echoes and triggers with it: type, name, table, SQL without comments."""
+def objects(schema: str) -> frozenset[Object]:
+    """What a catalogue of this schema has, echoes and triggers with it."""
+    return _made_by(schema, [_triggers(schema, table) for table in _tables(schema)])
+
+
+@cache
+def former(schema: str) -> frozenset[Object]:
+    """Triggers as earlier versions wrote them, which do the same but slowly: `install` replaces them."""
+    return _made_by(schema, [_triggers(schema, table, "key IS OLD.") for table in _tables(schema)]) - objects(schema)
+
+
+def described(rows: Iterable[tuple[object, ...]]) -> frozenset[Object]:
+    """Rows of `sqlite_master`, but for what may differ between versions of holdfast: comments and line breaks."""
+    return frozenset((str(kind), str(name), str(table), _bare(str(sql or ""))) for kind, name, table, sql in rows)
+
+
+def _bare(sql: str) -> str:
+    return " ".join(" ".join(line.partition("--")[0] for line in sql.splitlines()).split())
+
+
+def _made_by(schema: str, triggers: list[dict[str, str]]) -> frozenset[Object]:
     connection = sqlite3.connect(":memory:")
     try:
-        connection.executescript(schema)
-        install(connection, schema)
-        return described(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall())
+        connection.executescript(schema + _CREATE)
+        for of_table in triggers:
+            for sql in of_table.values():
+                connection.execute(sql)
+        return described(connection.execute(LIST))
     finally:
         connection.close()
 
 
-def described(rows: list[tuple[str, str, str, str | None]]) -> frozenset[tuple[str, str, str, str]]:
-    """Rows of `sqlite_master`, but for what may differ between versions of holdfast: comments and line breaks."""
-    return frozenset(
-        (kind, name, table, " ".join(" ".join(line.partition("--")[0] for line in (sql or "").splitlines()).split()))
-        for kind, name, table, sql in rows
-    )
-
-
 def install(connection: sqlite3.Connection, schema: str) -> None:
-    """Begin to keep echoes, in one transaction for each table that has none: an older catalogue, or a new table."""
-    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    for table in _tables(schema):
-        triggers = _triggers(schema, table)
-        if TABLE not in there or not triggers.keys() <= there:
-            fill = f"INSERT OR IGNORE INTO {TABLE} SELECT {_values(schema, table)} FROM {table};"  # noqa: S608 - ours
-            script = ["BEGIN IMMEDIATE;", _CREATE, *triggers.values(), fill, "COMMIT;"]
-            connection.executescript("\n".join(script))
+    """Make what is missing of a schema, and begin to keep echoes: of a new catalogue, an older one, or a new table.
+
+    All in one transaction: half of it, left by a kill, would look like damage. A trigger whose SQL is not ours is made
+    anew: an earlier version wrote it.
+    """
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {schema}")
+        there = described(connection.execute(LIST))
+        names = {name for _, name, _, _ in there}
+        connection.execute(_CREATE)
+        for table in _tables(schema):
+            triggers = _triggers(schema, table)
+            if {one for one in objects(schema) if one[1] in triggers} <= there and TABLE in names:
+                continue
+            for name, sql in triggers.items():
+                connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+                connection.execute(sql)
+            if TABLE not in names or not triggers.keys() <= names:
+                connection.execute(
+                    f"INSERT OR IGNORE INTO {TABLE} SELECT {_values(schema, table)} FROM {table}"  # noqa: S608 - ours
+                )
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def renew(connection: sqlite3.Connection, schema: str, table: str, key: object) -> None:
@@ -81,6 +117,42 @@ def values(row: bytes) -> list[bytes]:
             bytes.fromhex(blob.decode()) if blob and len(blob) % 2 == 0 else text.replace(b"''", b"'") or other
         )
     return found
+
+
+def parsed(row: bytes) -> tuple[bytes | str | int, ...]:
+    """The values in an echo; nothing if it is not what `quote` would write of blobs, texts and integers."""
+    found: list[bytes | str | int] = []
+    try:
+        for whole in _VALUE.finditer(row):
+            blob, text, other = whole.groups()
+            found.append(
+                bytes.fromhex(blob.decode()) if blob is not None
+                else text.replace(b"''", b"'").decode() if text is not None
+                else int(other)
+            )  # fmt: skip
+    except ValueError:
+        return ()
+    return tuple(found) if b",".join(_quoted(value) for value in found) == row else ()
+
+
+def _quoted(value: bytes | str | int) -> bytes:
+    if isinstance(value, bytes):
+        return b"X'%s'" % value.hex().upper().encode()
+    return b"'%s'" % value.replace("'", "''").encode() if isinstance(value, str) else b"%d" % value
+
+
+def beside(schema: str, table: str) -> str:
+    """The clauses for rows `t` that differ from their echoes `e`."""
+    return (
+        f"FROM {table} t LEFT JOIN {TABLE} e ON e.of = '{table}' AND e.key = +t.{keys(schema)[table]}"
+        f" WHERE e.row IS NOT {row_text(schema, table, 't')}"
+    )
+
+
+def lost(schema: str, table: str) -> str:
+    """The clauses for echoes `e` whose rows are gone. `key` alone would be the table's own, where it has such."""
+    gone = f"NOT EXISTS (SELECT 1 FROM {table} t WHERE t.{keys(schema)[table]} IS e.key)"  # noqa: S608 - our own names
+    return f"FROM {TABLE} e WHERE e.of = '{table}' AND {gone}"
 
 
 def row_text(schema: str, table: str, alias: str) -> str:
@@ -112,10 +184,10 @@ def _values(schema: str, table: str, alias: str = "") -> str:
     return f"'{table}', {alias}.{keys(schema)[table]}, {row_text(schema, table, alias)}"
 
 
-def _triggers(schema: str, table: str) -> dict[str, str]:
+def _triggers(schema: str, table: str, same_key: str = "key = +OLD.") -> dict[str, str]:
     key = keys(schema)[table]
     now, before = _values(schema, table, "NEW"), row_text(schema, table, "OLD")
-    mine = f"of = '{table}' AND key = +OLD.{key}"  # +: no affinity, else SQLite looks at every echo
+    mine = f"of = '{table}' AND {same_key}{key}"  # +: no affinity, else SQLite looks at every echo
     same = "" if table in _SET_WHOLE else f" AND row = {before}"
     put = f"INSERT OR REPLACE INTO {TABLE} VALUES ({now});"  # noqa: S608 - our own names, here and below
     keep = f"UPDATE {TABLE} SET row = {row_text(schema, table, 'NEW')} WHERE {mine}{same};"  # noqa: S608

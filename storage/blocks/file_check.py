@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum
-
-import numpy as np
-import numpy.typing as npt
+from typing import BinaryIO
 
 from ..cid import CID
 from ..dag.build import build_file
 from ..dag.car import read_header
 from ..dag.layout import leaf_count
 from ..dag.walk import file_layout, run
-from ..errors import ConfigError, FileChangedError, HoldfastError, StoreError
+from ..errors import ConfigError, FileChangedError, HoldfastError
 from ..limits import MAX_BLOCK_BYTES
 from .catalog import FileRow
 from .disk import DiskStore, car_framing, reader
 from .fault import Checked, Fault
+from .file_leaves import Leaf, Leaves
 from .hashing import HashedFile, hash_files
 from .stamp import Stamp
 
@@ -32,42 +30,6 @@ class Mend(Enum):
     NOTHING = "nothing"  # the catalogue is damaged
     STAMP = "stamp"  # its stamp, where that differs, and that it is here
     ROW = "row"  # all of its row, which differs from its echo
-
-
-class Leaves:
-    """What the leaf index says of each file. Eight bytes of memory a leaf; the segments stay mapped."""
-
-    def __init__(self) -> None:
-        self._segments: list[tuple[npt.NDArray[np.bytes_], npt.NDArray[np.void], npt.NDArray[np.intp]]] = []
-
-    def read(self, store: DiskStore) -> Iterator[tuple[os.PathLike[str], str]]:
-        """Read all segments; yields those that are broken."""
-        for path in sorted(store.leaves.folder.glob("*.leaves")):
-            try:
-                keys, references = store.leaves.table(path)
-            except FileNotFoundError:
-                continue
-            except StoreError as error:
-                yield path, error.message
-                continue
-            if len(keys) > 1 and not bool((keys[1:] >= keys[:-1]).all()):
-                yield path, "its digests are not in order: look-ups fail"
-            self._segments.append((keys, references, np.argsort(references["file"], kind="stable")))
-
-    def newest(self) -> int:
-        """The highest id of a file that is named; 0 when there is none."""
-        return max((int(references["file"].max()) for _, references, _ in self._segments if len(references)), default=0)
-
-    def of(self, file_id: int) -> dict[int, tuple[bytes, int]]:
-        """Offset → digest and length."""
-        found: dict[int, tuple[bytes, int]] = {}
-        for keys, references, order in self._segments:
-            files = references["file"]
-            start, end = (int(np.searchsorted(files, file_id, side, sorter=order)) for side in ("left", "right"))
-            for at in order[start:end].tolist():
-                entry = references[at]
-                found[int(entry["offset"])] = (keys[at : at + 1].tobytes(), int(entry["length"]))
-        return found
 
 
 def _is_whole(store: DiskStore, row: FileRow, digests: bytes) -> bool:
@@ -93,7 +55,8 @@ def check_file(
 
     One that is right gets its stamp of now and counts as here, but for `Mend.NOTHING`.
     """
-    expected, name = leaves.of(row.id), str(row.path)
+    places, name = leaves.of(row.id), str(row.path)
+    expected = dict(places.leaves)
     if row.leaf_size < min(_LEAST_LEAF, row.stamp.size) and len(expected) != leaf_count(row.stamp.size, row.leaf_size):
         yield Fault(name, str(row.cid), 0, f"leaves of {row.leaf_size} bytes, and {len(expected)} in the leaf index")
         return
@@ -114,7 +77,7 @@ def check_file(
         wanted = expected.pop(offset, None)
         if wanted is None:
             yield Fault(name, str(CID.raw(digest)), offset, "this leaf is not in the leaf index")
-        elif wanted != (digest, length):
+        elif (digest, length) not in places.at(offset):
             yield Fault(name, str(CID.raw(wanted[0])), offset, f"the {length} bytes here are not this leaf")
         else:
             good += 1
@@ -128,7 +91,7 @@ def check_file(
             return
         done.files += 1
         if mend is not Mend.NOTHING and not expected:
-            _mend(store, row, hashed, mend)
+            _mend(store, row, hashed, mend, framing=b"")
 
 
 def check_car(
@@ -138,24 +101,23 @@ def check_car(
 
     One that is right gets its stamp of now and counts as here, but for `Mend.NOTHING`.
     """
-    name, expected = str(row.path), leaves.of(row.id)
+    name, places = str(row.path), leaves.of(row.id)
+    spans: list[tuple[int, int]] = []
     faulty = False
     try:
         with row.path.open("rb") as file:
             stamp, started_ns = Stamp.of(file.fileno()), time.time_ns()
-            for offset, (digest, length) in sorted(expected.items()):
-                data = b""
+            for offset in sorted(places.leaves):
+                found = _block_at(file, offset, stamp.size, places.at(offset), on_bytes)
+                digest, length = found or places.leaves[offset]
                 if offset + length <= stamp.size:
-                    file.seek(offset)
-                    data = file.read(min(length, MAX_BLOCK_BYTES))
-                on_bytes(len(data))
-                if CID.raw(digest).matches(data):
+                    spans.append((offset, length))
+                if found:
                     done.blocks += 1
                     done.bytes += length
                 else:
                     faulty = True
                     yield Fault(name, str(CID.raw(digest)), offset, "the bytes here are not this block")
-            spans = [(offset, length) for offset, (_, length) in expected.items() if offset + length <= stamp.size]
             if car_framing(file, spans) != row.framing:
                 faulty = True
                 yield Fault(name, str(row.cid), 0, "what lies between the blocks of this CAR has changed")
@@ -173,12 +135,29 @@ def check_car(
         done.files += 1
         if mend is not Mend.NOTHING:
             hashed = HashedFile(row.path, stamp, started_ns, 0, b"")
-            _mend(store, row, hashed, mend)
+            _mend(store, row, hashed, mend, framing=row.framing)
 
 
-def _mend(store: DiskStore, row: FileRow, hashed: HashedFile, mend: Mend) -> None:
-    """The file is what it was all the same: distrusted and mended since, touched, or its repository was copied."""
-    if not row.indexed:
-        store.catalog.set_indexed([row.id])
-    if hashed.stamp != row.stamp or mend is Mend.ROW:
-        store.catalog.add_file(hashed, row.cid, owned=row.owned, leaf_size=row.leaf_size, framing=row.framing)
+def _block_at(
+    file: BinaryIO, offset: int, size: int, named: list[Leaf], on_bytes: Callable[[int], None]
+) -> Leaf | None:
+    """The block that begins here, of those that are said to."""
+    for digest, length in named:
+        data = b""
+        if offset + length <= size:
+            file.seek(offset)
+            data = file.read(min(length, MAX_BLOCK_BYTES))
+        on_bytes(len(data))
+        if CID.raw(digest).matches(data):
+            return digest, length
+    return None
+
+
+def _mend(store: DiskStore, row: FileRow, hashed: HashedFile, mend: Mend, *, framing: bytes) -> None:
+    """The file is what it was all the same: distrusted and mended since, touched, or its repository was copied.
+
+    Whose it is follows from where it lies, not from a row that may have rotted: a gc deletes what is ours.
+    """
+    owned = store.catalog.owns(row.path)
+    if not row.indexed or hashed.stamp != row.stamp or owned != row.owned or mend is Mend.ROW:
+        store.catalog.confirm(row, hashed, owned=owned, framing=framing, anew=mend is Mend.ROW)

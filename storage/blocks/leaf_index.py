@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -90,13 +90,13 @@ class LeafIndex:
                     keys, references = Segment(path).table()
                 except StoreError as error:
                     LOG.warning("%s; it is set aside", error.message)
-                    path.replace(path.with_suffix(".broken"))
-                    continue
-                if is_damaged(path):  # a copy of it would have a digest of its own, and look right
-                    LOG.warning("%s has changed since it was written; `holdfast repo verify` mends it", path)
+                    _set_aside(path)
                     continue
                 dead = _dead(references, alive)
                 if len(keys) >= _SMALL and not dead.any():
+                    continue
+                if _is_damaged(path):  # a copy of it would have a digest of its own, and look right
+                    LOG.warning("%s has changed since it was written; `holdfast repo verify` mends it", path)
                     continue
                 batch.append((path, (keys[~dead], references[~dead])))
                 size += len(keys) - int(dead.sum())
@@ -106,38 +106,32 @@ class LeafIndex:
             if len(batch) > 1 or alive is not None:
                 self._merge(batch)
 
-    def rescue(self, path: Path, right: Callable[[Table], npt.NDArray[np.bool_]]) -> bool:
-        """Write those leaves of a damaged segment into a new one that `right` says are, and set it aside.
+    def read_damaged(self, path: Path) -> Table | None:
+        """What can be told of a damaged segment; None when that is nothing, or it is not here any more."""
+        try:
+            return decode_damaged(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise disk_error(error, path) from error
 
-        False, and nothing done, when it is not here any more, or so damaged that no leaf of it can be told.
-        """
+    def replace(self, path: Path, table: Table) -> bool:
+        """Write `table` in the place of a damaged segment, and set that aside. False if somebody did so before us."""
         with self._compacting(wait=True):
-            try:
-                table = decode_damaged(path.read_bytes())
-            except FileNotFoundError:
+            if not path.exists():
                 return False
-            except OSError as error:
-                raise disk_error(error, path) from error
-            if table is None:
-                return False
-            keys, references = table
-            good = right(table)
-            if good.any():
-                self._write(keys[good], references[good])
-            path.replace(path.with_suffix(".broken"))
+            if len(table[0]):
+                self._write(*table)
+            _set_aside(path)
             return True
 
     def damaged(self) -> list[Path]:
         """Segments that are not what was written. All of them are read."""
         found = []
         for path in sorted(self.folder.glob("*.leaves")):
-            try:
-                if is_damaged(path):
+            with suppress(FileNotFoundError):  # merged meanwhile
+                if _is_damaged(path):
                     found.append(path)
-            except FileNotFoundError:  # merged meanwhile
-                continue
-            except OSError as error:
-                raise disk_error(error, path) from error
         return found
 
     def _merge(self, batch: list[tuple[Path, Table]]) -> None:
@@ -228,6 +222,24 @@ class LeafIndex:
 
     def _list(self) -> set[str]:
         return {path.name for path in self.folder.glob("*.leaves")}
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        return is_damaged(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def _set_aside(path: Path) -> None:
+    """As `*.broken`, with the time of now: a gc removes what was set aside long ago."""
+    try:
+        os.utime(path)
+        path.replace(path.with_suffix(".broken"))
+    except OSError as error:
+        raise disk_error(error, path) from error
 
 
 def _dead(references: npt.NDArray[np.void], alive: Container[int] | None) -> npt.NDArray[np.bool_]:

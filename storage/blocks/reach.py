@@ -18,6 +18,7 @@ from .stamp import Stamp
 @dataclass(slots=True)
 class Reach:
     """Blocks by multihash, files by their id in the catalogue; `missing`: what is wanted and not here, or rotten.
+    `unread`: roots that are here, and whose links nobody can read.
 
     Leaves of a file that is here as a whole are not listed one by one.
     """
@@ -25,21 +26,41 @@ class Reach:
     blocks: set[bytes] = field(default_factory=set)
     files: set[int] = field(default_factory=set)
     missing: list[CID] = field(default_factory=list)
+    unread: list[CID] = field(default_factory=list)
+
+
+_WHOLE = "SELECT root FROM names UNION SELECT root FROM pins WHERE status = 'pinned'"
+_COMING = "SELECT root FROM pins WHERE status IN ('queued', 'pinning')"
+_ODD = "SELECT status FROM pins WHERE status NOT IN ('queued', 'pinning', 'pinned', 'failed')"
 
 
 def whole_roots(catalog: Catalog) -> set[CID]:
-    """What should be here to the last block: every name, and every pin that is pinned."""
-    return _roots(catalog, "SELECT root FROM names UNION SELECT root FROM pins WHERE status = 'pinned'")
+    """What should be here to the last block: every name, and every pin that is pinned.
+
+    Raises `StoreError` for what makes no sense, a status or a root: it may have been one of these.
+    """
+    for (status,) in catalog.rows(_ODD):
+        raise catalog.damaged("pins", ValueError(f"no pin has the status {status!r}"))
+    return _roots(catalog, _WHOLE)
 
 
 def coming_roots(catalog: Catalog) -> set[CID]:
-    """What is being fetched, or waits for it."""
-    return _roots(catalog, "SELECT root FROM pins WHERE status IN ('queued', 'pinning')")
+    """What is being fetched, or waits for it. Raises `StoreError`."""
+    return _roots(catalog, _COMING)
+
+
+def readable_roots(catalog: Catalog) -> set[CID]:
+    """`whole_roots` without what makes no sense: for who has said so, and names what else is wrong."""
+    found = set()
+    for (root,) in catalog.rows(_WHOLE):
+        with suppress(FormatError):
+            found.add(CID.from_bytes(root if isinstance(root, bytes) else b""))
+    return found
 
 
 def _roots(catalog: Catalog, query: str) -> set[CID]:
     try:
-        return {CID.from_bytes(root) for (root,) in catalog.rows(query) if isinstance(root, bytes)}
+        return {CID.from_bytes(root if isinstance(root, bytes) else b"") for (root,) in catalog.rows(query)}
     except FormatError as error:
         raise catalog.damaged("names or pins", error) from error
 
@@ -52,10 +73,20 @@ def reach(store: DiskStore, wanted: Iterable[CID], on_block: Callable[[], None] 
     found = Reach()
     seen: set[tuple[int, bytes]] = set()  # one block may be a node and, elsewhere, a leaf
     stack = list(wanted)
+    roots = set(stack)
+
+    def links(cid: CID, data: bytes) -> list[CID]:
+        try:
+            return children(cid.codec, data)
+        except FormatError:  # also a codec that we do not read: the block is kept, and leads nowhere
+            if cid in roots:
+                found.unread.append(cid)
+            return []
+
     while stack:
         cid = stack.pop()
         if cid.hash_code == IDENTITY:
-            stack += _links(cid, cid.digest)
+            stack += links(cid, cid.digest)
             continue
         if (cid.codec, cid.multihash) in seen:
             continue
@@ -78,18 +109,11 @@ def reach(store: DiskStore, wanted: Iterable[CID], on_block: Callable[[], None] 
         except (BlockMissingError, FileChangedError, HashMismatchError):
             found.missing.append(cid)
             continue
-        below = _links(cid, data)
+        below = links(cid, data)
         if any(_is_here(row.path, row.stamp) for row in whole):
             below = [child for child in below if child.codec != RAW]
         stack += below
     return found
-
-
-def _links(cid: CID, data: bytes) -> list[CID]:
-    try:
-        return children(cid.codec, data)
-    except FormatError:  # also a codec that we do not read: the block is kept, and leads nowhere
-        return []
 
 
 def _is_here(path: str | os.PathLike[str], stamp: Stamp) -> bool:

@@ -36,7 +36,7 @@ class RepoStat:
 
 def stat(store: DiskStore) -> RepoStat:
     """Look at names and sizes; reads no data. Raises `StoreError`."""
-    rows = store.catalog.rows
+    rows = store.catalog.look  # `repo verify` asks before it knows whether the catalogue may be written to
 
     def pair(query: str) -> tuple[int, int]:
         ((first, second),) = rows(query)

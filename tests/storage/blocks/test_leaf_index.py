@@ -175,7 +175,11 @@ def test_a_segment_is_named_by_its_digest_and_a_damaged_one_is_neither_merged_no
     index.compact(range(100))
     assert first.exists()
     assert len(list(tmp_path.glob("*.leaves"))) == 2
-    assert index.rescue(first, lambda table: np.ones(len(table[0]), dtype=bool))
+    table = index.read_damaged(first)
+    assert table is not None
+    assert index.replace(first, table)
+    assert not index.replace(first, table), "somebody did"
+    assert index.read_damaged(first) is None
     assert not first.exists()
     assert index.damaged() == []
     assert sum(len(index.find_anew(digest(number))) for number in range(3)) == 3
