@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.holdfast-setup
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup check format lint types test bench crash soak fuzz mutants demo clean
+.PHONY: setup check format lint types test bench bench-loaders bench-bad-input crash soak fuzz mutants demo clean
 
 setup: $(STAMP)
 
@@ -50,6 +50,14 @@ mutants: setup
 bench: setup
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.goals
+
+# The loader beside its peers, which are installed under build/peers: make bench-loaders LOADERS="--only images --scale 0.05"
+bench-loaders: setup
+	$(BIN)/python -m benchmarks.loaders $(LOADERS)
+
+# What each loader does with a flipped byte, a cut connection, a server that falls silent: make bench-bad-input LOADERS="--only flipped"
+bench-bad-input: setup
+	$(BIN)/python -m benchmarks.loaders.bad_input $(LOADERS)
 
 # CRASH_KILLS=1000 CRASH_SEED=7 make crash: kill -9 at random moments of everything that writes
 CRASH_KILLS ?= 1000

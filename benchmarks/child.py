@@ -5,8 +5,10 @@ Seconds are those of the work: Python and the imports were there before.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -52,12 +54,9 @@ def _publish(source: str, repo: str, *options: str) -> None:
 def _first(uri: str, source: str, seq_len: str) -> None:
     from holdfast.loaders.dataset import StreamingDataset
 
-    dataset = StreamingDataset(
-        uri,
-        sources=[source],
-        seq_len=int(seq_len),
-        cache=f"/dev/shm/holdfast-bench-{os.getpid()}",
-    )
+    cache = f"/dev/shm/holdfast-bench-{os.getpid()}"
+    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    dataset = StreamingDataset(uri, sources=[source], seq_len=int(seq_len), cache=cache)
     next(iter(dataset))
 
 

@@ -61,9 +61,10 @@ class FetchSettings(_Table):
 
 
 class CacheSettings(_Table):
-    """The cache of shards: its byte budget."""
+    """The cache of shards: its byte budget, and how many seconds its fetcher stays without clients."""
 
     max_bytes: Size
+    fetcher_linger: Duration
 
 
 class ServeSettings(_Table):

@@ -11,17 +11,29 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.utils.data import get_worker_info
 
 from ..configs.settings import Settings, cache_folder
+from ..storage.errors import IntegrityError, UnavailableError
+from ..storage.fetch.engine import FetchEngine
+from ..storage.fetch.evidence import Evidence
 from ..storage.manifest import Head
 from ..storage.session import SourcesArgument, choose_sources, user_policy
 from ..storage.sources.netguard import NetGuard
 from ..storage.uri import DatasetUri
+from .batches import stream_batches
+from .columns import checked_columns
 from .decode import Decode, make_decoder
 from .errors import SampleError
+from .fetcher.client import FetcherClient
+from .fetcher.terms import Terms
+from .fetcher.user_terms import terms_of
+from .fetching import Fetching, OwnFetching
 from .readers.reader import Sample
 from .runtime import CacheOptions, Runtime
-from .stats import LoaderStats
+from .skip import HOLE, OnError, Skipper, checked_on_error
+from .stats import LoaderStats, Meter
 from .stream import stream
 from .view import View
 
@@ -46,18 +58,25 @@ class Access:
         deadline_s: float | None,
         reverify: bool,
         allow_net: Sequence[str],
+        fetcher: bool | None = None,
+        on_error: OnError = "raise",
+        columns: Sequence[str] | None = None,
+        decoded_cache: bool = False,
     ) -> None:
         self.uri = DatasetUri.parse(uri)
-        self.partition, self.seq_len = partition, seq_len
+        self.partition, self.seq_len, self.skips = partition, seq_len, checked_on_error(on_error)
+        self._columns, self._keeps = checked_columns(columns), decoded_cache
         self._sources, self._guard = sources, NetGuard.parse(allow_net)
         choose_sources(sources, redirects=self._guard)  # a bad roster is the user's mistake: said here, not in a worker
         settings = Settings.load(os.environ)
         folder = Path(cache) if cache is not None else cache_folder(os.environ) / "loader"
+        self._linger_s = settings.cache.fetcher_linger
         budget = settings.cache.max_bytes if cache_bytes is None else cache_bytes
         self._cache = CacheOptions(folder, budget, secrets.randbits(63), reverify, max(prefetch_bytes, 1 << 20))
         self._prefetch_bytes = prefetch_bytes
         self._decoder: Callable[[Sample], Any] | None = make_decoder(decode)
-        self._policy = user_policy(deadline_s)
+        self._views = decode == "memoryview"
+        self._policy, self._fetcher = user_policy(deadline_s), fetcher
         self._runtime: Runtime | None = None
         self._view: View | None = None
 
@@ -65,16 +84,30 @@ class Access:
         """Engine, cache and open shards of this process."""
         if self._runtime is None or self._runtime.pid != os.getpid():
             # after a fork the parent's threads and sockets are not ours: leave them, make our own
-            sources = choose_sources(self._sources, redirects=self._guard)
-            self._runtime = Runtime(self.uri.root, sources, self._cache, self._policy).open()
+            self._runtime = Runtime(self.uri.root, self._fetching(), self._cache).open()
             weakref.finalize(self, self._runtime.close)  # a dataset that is dropped ends its threads
         return self._runtime
+
+    def _terms(self) -> Terms:
+        return terms_of(self._sources, self._guard, self._policy, os.environ)
+
+    def _fetching(self) -> Fetching:
+        """The fetcher of the cache folder where it is shared, or is there anyway; else an engine of our own."""
+        if self._fetcher is not False:
+            client = FetcherClient(self._cache.folder, self._terms(), self._linger_s)
+            if client.connect(start=self._fetcher or shares_machine()):
+                return client
+        sources = choose_sources(self._sources, redirects=self._guard)
+        evidence = Evidence(self._cache.folder / "evidence")
+        return OwnFetching(FetchEngine(sources, policy=self._policy, evidence=evidence).start(), self._cache.lineage)
 
     def view(self) -> View:
         """The samples, by number."""
         runtime = self.runtime()
         if self._view is None or self._view.runtime is not runtime:
-            self._view = View(runtime, self.partition, self.seq_len)
+            self._view = View(
+                runtime, self.partition, self.seq_len, self._columns, views=self._views, keeps=self._keeps
+            )
         return self._view
 
     def samples(self, indices: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
@@ -83,21 +116,52 @@ class Access:
         runtime.meter.begin()
         runtime.recheck()
         ahead = max(view.max_open // 2, 1)
-        for sample in stream(indices, view.locate, view.reader, self._prefetch_bytes, ahead):
-            made = sample if self._decoder is None else self._decode(sample)
-            runtime.meter.samples += 1
-            yield made
+        skipper = Skipper(runtime.meter, str(self.uri)) if self.skips else None
+        skip = skipper.hole if skipper else None
+        try:
+            for sample in stream(indices, view.locate, view.reader, self._prefetch_bytes, ahead, skip):
+                made = sample if self._decoder is None or sample is HOLE else self._decode(sample, skip)
+                runtime.meter.samples += made is not HOLE
+                yield made
+        finally:
+            if skipper:
+                skipper.say()
 
-    def _decode(self, sample: Sample) -> Any:
+    @property
+    def decodes(self) -> bool:
+        """Whether samples are decoded, or only cut out of verified bytes."""
+        return self._decoder is not None
+
+    def batches(self, batches: Iterator[npt.NDArray[np.int64]]) -> Iterator[dict[str, Any]] | None:
+        """Batches of samples by number, as columns; None where samples are decoded, left out, or have no columns."""
+        view, runtime = self.view(), self.runtime()
+        columns = view.columns()
+        if columns is None or self.decodes or self.skips:
+            return None
+        runtime.meter.begin()
+        runtime.recheck()
+        return self._counted(stream_batches(batches, columns, self._prefetch_bytes, max(view.max_open // 2, 1)))
+
+    def _counted(self, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for batch in batches:
+            self.runtime().meter.samples += len(batch["__key__"])
+            yield batch
+
+    def _decode(self, sample: Sample, skip: Callable[[SampleError], Any] | None) -> Any:
         assert self._decoder is not None
         try:
             return self._decoder(sample)
-        except SampleError:
-            raise
+        except (IntegrityError, UnavailableError, MemoryError):
+            raise  # not the sample's fault: a callable may read other datasets
         except Exception as error:
-            raise SampleError(
-                f"decode= failed on sample {sample['__key__']!r} (index {sample['__index__']}): {error}"
-            ) from error
+            where = f"{self.view().shard_path(sample['__index__'])}, sample {sample['__key__']!r}"
+            if isinstance(error, SampleError):
+                failed = SampleError(f"{where}: {error.message}", hint=error.hint)
+            else:
+                failed = SampleError(f"{where} (index {sample['__index__']}): decode= failed: {error}")
+            if skip is None:
+                raise failed from error
+            return skip(failed)
 
     @property
     def head(self) -> Head:
@@ -105,8 +169,17 @@ class Access:
         return self.runtime().dataset.head
 
     def stats(self) -> LoaderStats:
-        """What this process has read so far, and from where."""
-        return LoaderStats() if self._runtime is None else self._runtime.meter.snapshot(self._runtime.engine)
+        """What this process has read so far, and from where; a fetcher says what it fetched for all."""
+        if self._runtime is not None:
+            return self._runtime.meter.snapshot(self._runtime.fetching.report())
+        client = FetcherClient(
+            self._cache.folder, self._terms(), self._linger_s
+        )  # workers may have one that we know nothing of
+        try:
+            found = self._fetcher is not False and client.connect(start=False)
+            return Meter().snapshot(client.report()) if found else LoaderStats()
+        finally:
+            client.close()
 
     def close(self) -> None:
         """End this process's threads and connections. The next use opens them again."""
@@ -116,3 +189,10 @@ class Access:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_runtime": None, "_view": None}
+
+
+def shares_machine() -> bool:
+    """Whether this process is one of several that read the same samples: a worker of several, or a rank."""
+    worker = get_worker_info()
+    ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    return (worker is not None and worker.num_workers > 1) or ranks > 1

@@ -2,6 +2,7 @@
 
     CACHE/
       shards/<cid>, <cid>.marks    data at its place, and which leaves of it are verified
+      decoded/<name>, <name>.marks what was made of verified shards (see `decoded_files`)
       nodes/                       inner nodes, so that a second run starts without asking
       evidence/                    wrong answers
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from ..storage.blocks.nodes import NodeStore
@@ -26,7 +28,7 @@ class ShardCache:
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder, self.max_bytes = folder, max_bytes
-        self.shards = folder / "shards"
+        self.shards, self.decoded = folder / "shards", folder / "decoded"
         self.nodes = NodeStore(folder / "nodes")
         self.evidence = folder / "evidence"
 
@@ -62,10 +64,10 @@ class ShardCache:
         Files count with their length, not with what is allocated: a sparse one in use goes on growing.
         """
         found: list[tuple[int, int, Path]] = []
-        for path in self.shards.glob("*.marks"):
+        for path in chain(self.shards.glob("*.marks"), self.decoded.glob("*.marks")):
             data = path.with_suffix("")
             with suppress(FileNotFoundError):
-                found.append((path.stat().st_mtime_ns, data.stat().st_size + path.stat().st_size, path))
+                found.append((path.stat().st_mtime_ns, _length(data) + path.stat().st_size, path))
         used, freed = sum(size for _, size, _ in found), 0
         for _, size, marks in sorted(found):
             if used - freed + needed <= self.max_bytes:
@@ -75,8 +77,8 @@ class ShardCache:
         return freed
 
     def used_bytes(self) -> int:
-        """Bytes on disk of all shards, marks included."""
-        return sum(_allocated(path) for path in self.shards.glob("*")) if self.shards.exists() else 0
+        """Bytes on disk of all files, marks included."""
+        return sum(_allocated(path) for path in chain(self.shards.glob("*"), self.decoded.glob("*")))
 
 
 class Lease:
@@ -127,6 +129,13 @@ def _unlink_unused(marks: Path) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # whoever was to make it could not
+        return 0
 
 
 def _allocated(path: Path) -> int:

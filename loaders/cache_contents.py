@@ -51,6 +51,15 @@ def contents(cache: ShardCache) -> list[CachedShard]:
     return sorted(found, key=lambda shard: (shard.used_ns, str(shard.cid)))
 
 
+def decoded_bytes(cache: ShardCache) -> int:
+    """Bytes of what was made of shards, and is kept beside them: decompressed ones, decoded rows."""
+    found = 0
+    for path in cache.decoded.glob("*"):
+        with suppress(FileNotFoundError):
+            found += path.stat().st_size
+    return found
+
+
 def verify(cache: ShardCache, on_bytes: Callable[[int], None] = lambda _: None) -> Iterator[Rotten]:
     """Hash every leaf that is here, also where stamps say that nothing changed. Yields what is rotten."""
     lineage = secrets.randbits(63)

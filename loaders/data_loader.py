@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch.utils.data
@@ -12,6 +13,8 @@ import torch.utils.data
 from ..storage.errors import ConfigError
 from .dataset import StreamingDataset
 from .elastic import ElasticDataset
+from .progress_line import ProgressLine
+from .skip import HOLE, Collate
 
 _OF_DATASET = frozenset(inspect.signature(StreamingDataset.__init__).parameters) - {"self", "uri", "batch_size"}
 
@@ -27,7 +30,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         dataset: a `StreamingDataset` or `Mixture`, or the URI of a dataset; then `options` may hold what
             `StreamingDataset` takes.
         batch_size: samples a batch.
-        num_workers: processes that read and decode; 0: this one.
+        num_workers: processes that decode, or collate; 0: this one. None is started where samples are neither decoded
+            (`decode=None`) nor collated by a function of yours: then they are built here, out of the cache's map.
+        progress: show a line on a terminal: samples and bytes a second, cache hits, stalls.
         options: everything else that torch's `DataLoader` takes.
 
     """
@@ -37,6 +42,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         dataset: ElasticDataset | str | os.PathLike[str],
         batch_size: int = 1,
         num_workers: int = 0,
+        *,
+        progress: bool = False,
         **options: Any,
     ) -> None:
         if not isinstance(dataset, ElasticDataset):
@@ -51,8 +58,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             raise ConfigError(f"batch_size={batch_size}: expected 1 or more", hint="batch_size=1 gives single samples")
         dataset.batch_size = batch_size
         self._started: tuple[int, int] | None = None  # epoch, and the position that the pass began at
-        self._delivered = 0
+        self._delivered, self._progress = 0, progress
         super().__init__(dataset, batch_size=batch_size, num_workers=num_workers, **options)
+        if dataset.skips:
+            self.collate_fn = Collate(self.collate_fn)
 
     @property
     def _streaming(self) -> ElasticDataset:
@@ -66,9 +75,43 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         self._started, self._delivered = self._streaming.next_start(), 0
         self._check_size()
-        for batch in super().__iter__():
-            self._delivered += 1
-            yield batch
+        self._streaming.holes = self._streaming.skips
+        try:
+            batches = self._here() or super().__iter__()
+        finally:
+            self._streaming.holes = False
+        with self._line() as line:
+            for batch in batches:
+                self._delivered += 1
+                line.update(self._delivered)
+                if batch is not HOLE:
+                    yield batch
+
+    def _line(self) -> ProgressLine:
+        assert self.batch_size is not None
+        assert self._started is not None
+        left = len(self._streaming) - self._started[1] // self._streaming.world_size
+        return ProgressLine(left, self._streaming.stats, self.batch_size, shown=self._progress)
+
+    def _here(self) -> Iterator[Any] | None:
+        """Batches built by this process without torch's help; None where workers have something to do.
+
+        Bytes through the pipe of a worker come at 5,000 samples of 100 KB a second, out of the cache's map at 30,000.
+        """
+        dataset = self._streaming
+        if not isinstance(dataset, StreamingDataset) or dataset.decodes or self.pin_memory or dataset.skips:
+            return None
+        if self.collate_fn is not torch.utils.data.default_collate:
+            return None  # may be dear itself
+        assert self.batch_size is not None
+        batches = dataset._batches(self.batch_size, drop_last=self.drop_last)
+        return self._collated() if batches is None and self.num_workers else batches
+
+    def _collated(self) -> Iterator[Any]:
+        samples = iter(self._streaming)
+        while batch := list(islice(samples, self.batch_size)):
+            if len(batch) == self.batch_size or not self.drop_last:
+                yield self.collate_fn(batch)
 
     def _check_size(self) -> None:
         samples = len(self._streaming)

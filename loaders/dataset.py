@@ -13,10 +13,12 @@ from ..storage.manifest import Head
 from ..storage.session import SourcesArgument
 from ..storage.uri import DatasetUri
 from .access import Access
+from .batches import rebatch
 from .decode import Decode
 from .elastic import ElasticDataset, checked_seed
 from .order import Order
 from .share import Tail
+from .skip import OnError
 from .state import Pass
 from .stats import LoaderStats
 
@@ -38,6 +40,7 @@ class StreamingDataset(ElasticDataset):
         cache: a folder (default: the user's cache folder); shared by workers and runs.
         cache_bytes: its budget in bytes.
         decode: "torch" or "pil" (an allow-list; images become tensors or PIL images), a callable, or None (bytes).
+            "memoryview": members of tars are views of the cache's map, not copied.
         rank, world_size: default to torch.distributed's, if it is initialised when the dataset is made.
         tail: where `world_size` does not divide the samples: "repeat" the first few, so that every rank has as many
             (and none waits for another for ever); "drop" the last few; "exact": some ranks have one more.
@@ -47,6 +50,15 @@ class StreamingDataset(ElasticDataset):
         deadline_s: seconds without progress on a leaf before `UnavailableError`.
         reverify: hash warm cache files again, stamps or not.
         allow_net: ranges (CIDR) that redirects may lead to although they are not public.
+        fetcher: whether one process fetches for all that share the cache folder (docs/architecture.md); None: where
+            there are several workers or ranks, or it runs already.
+        columns: of parquet and Arrow shards, only these; of parquet, what the others hold is not even fetched.
+        decoded_cache: of parquet shards, keep decoded row groups in the cache too: about twice the shards' bytes, and
+            later passes map them in place of decoding.
+        on_error: "raise" what goes wrong when a sample is built or decoded, or "skip": leave the sample out, count it
+            (`stats().skipped`) and warn at the end of the pass. Wrong and unavailable bytes are raised in any case.
+            Batches of `holdfast.DataLoader` are shorter then, and one of nothing else does not come; another loader
+            fills its batches with later samples.
 
     Raises:
         ConfigError: wrong input, at once.
@@ -74,12 +86,16 @@ class StreamingDataset(ElasticDataset):
         deadline_s: float | None = None,
         reverify: bool = False,
         allow_net: Sequence[str] = (),
+        fetcher: bool | None = None,
+        on_error: OnError = "raise",
+        columns: Sequence[str] | None = None,
+        decoded_cache: bool = False,
     ) -> None:
         super().__init__(batch_size=batch_size, rank=rank, world_size=world_size, tail=tail)
         self._access = Access(
             uri, sources=sources, cache=cache, cache_bytes=cache_bytes, decode=decode, partition=partition,
             seq_len=seq_len, prefetch_bytes=prefetch_bytes, deadline_s=deadline_s, reverify=reverify,
-            allow_net=allow_net,
+            allow_net=allow_net, fetcher=fetcher, on_error=on_error, columns=columns, decoded_cache=decoded_cache,
         )  # fmt: skip
         self.seed, self.shuffle = checked_seed(seed), shuffle
 
@@ -87,6 +103,11 @@ class StreamingDataset(ElasticDataset):
     def uri(self) -> DatasetUri:
         """What is read."""
         return self._access.uri
+
+    @property
+    def skips(self) -> bool:
+        """See `ElasticDataset.skips`."""
+        return self._access.skips
 
     def _pass(self) -> Pass:
         return Pass(str(self.uri.root), self._access.partition, self._access.seq_len, self.seed, self.shuffle)
@@ -98,6 +119,27 @@ class StreamingDataset(ElasticDataset):
         parameters = self._access.view().parameters
         order = Order(bytes(self.uri.root), self.seed, epoch, parameters, self.shuffle)
         return self._access.samples(map(order.samples_at, positions))
+
+    def _batches(self, batch_size: int, *, drop_last: bool) -> Iterator[dict[str, Any]] | None:
+        """A pass in batches, as torch's `default_collate` makes them; None where there is no way but by samples."""
+        view = self._access.view()
+        if view.columns() is None or self._access.decodes or self.skips:
+            return None
+        share = self._begin(0, 1)
+        order = Order(bytes(self.uri.root), self.seed, self._reading, view.parameters, self.shuffle)
+        parts = map(order.samples_at, share.positions(self._taken))
+        found = self._access.batches(rebatch(parts, batch_size, drop_last=drop_last))
+        return None if found is None else self._deliver_batches(found)
+
+    def _deliver_batches(self, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for batch in batches:
+            self._taken += len(batch["__key__"])
+            yield batch
+
+    @property
+    def decodes(self) -> bool:
+        """Whether samples are decoded (`decode=`), or only cut out of verified bytes."""
+        return self._access.decodes
 
     def _drawn(self, draws: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
         """Samples by the number of a draw (int64): draw d is position d mod N of epoch d div N."""
@@ -119,7 +161,7 @@ class StreamingDataset(ElasticDataset):
         return self._access.head
 
     def stats(self) -> LoaderStats:
-        """What this process has read so far, and from where; workers count for themselves."""
+        """What this process has read so far; workers count for themselves, a fetcher for all of them."""
         return self._access.stats()
 
     def close(self) -> None:

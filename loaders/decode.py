@@ -16,7 +16,7 @@ import numpy as np
 from .errors import SampleError
 from .readers.reader import Sample
 
-Decode = Literal["torch", "pil"] | Callable[[Sample], Any] | None
+Decode = Literal["torch", "pil", "memoryview"] | Callable[[Sample], Any] | None
 
 PICKLES = frozenset({"pyd", "pkl", "pickle", "pth", "pt", "ten", "tb", "dill", "joblib", "npz"})
 IMAGES = frozenset({"jpg", "jpeg", "png", "ppm", "pgm", "pbm", "pnm", "webp", "gif", "bmp", "tif", "tiff"})
@@ -47,7 +47,7 @@ class Decoder:
 
     def __init__(self, kind: Literal["torch", "pil"]) -> None:
         if kind not in ("torch", "pil"):
-            raise ValueError(f"decode={kind!r}: expected 'torch', 'pil', a callable or None")
+            raise ValueError(f"decode={kind!r}: expected 'torch', 'pil', 'memoryview', a callable or None")
         self.kind = kind
         self._image: Callable[[str, bytes], Any] | None = None
 
@@ -61,7 +61,7 @@ class Decoder:
         extension = name.rpartition(".")[2].lower()
         if extension in PICKLES:
             raise SampleError(
-                f"sample {sample.get('__key__')!r}: member {name!r} may run code when it is decoded, and is refused",
+                f"member {name!r} may run code when it is decoded, and is refused",
                 hint="pass decode=None to get its bytes",
             )
         try:
@@ -71,7 +71,7 @@ class Decoder:
             return handler(value) if handler else value
         except Exception as error:
             raise SampleError(
-                f"sample {sample.get('__key__')!r}: member {name!r} cannot be decoded: {error}",
+                f"member {name!r} cannot be decoded: {error}",
                 hint="pass decode=None to get its bytes",
             ) from error
 
@@ -87,7 +87,12 @@ class Decoder:
 
 
 def make_decoder(decode: Decode) -> Callable[[Sample], Any] | None:
-    """The function that `StreamingDataset(decode=…)` means. Raises `ValueError`."""
-    if decode is None or callable(decode):
+    """The function that `StreamingDataset(decode=…)` means; None: the reader gives what is asked for.
+
+    Raises `ValueError`.
+    """
+    if decode is None or decode == "memoryview":
+        return None
+    if callable(decode):
         return decode
     return Decoder(decode)

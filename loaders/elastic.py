@@ -15,7 +15,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ..storage.errors import ConfigError
 from .share import TAILS, Share, Tail
 from .shared_start import SharedStart
+from .skip import HOLE
 from .state import Dealt, Pass, State
+from .stats import LoaderStats
 
 
 class ElasticDataset(IterableDataset[Any], ABC):
@@ -33,7 +35,8 @@ class ElasticDataset(IterableDataset[Any], ABC):
         self._next = SharedStart()
         self._resumed: State | None = None  # of this process alone: a worker's own
         self._share: Share | None = None  # of the pass that this process makes or made last
-        self._reading = self._taken = 0  # its epoch, and how many samples of it were delivered
+        self._reading = self._taken = 0  # its epoch, and how many positions of it were consumed
+        self.holes = False  # whether a sample that was left out comes as a hole: `DataLoader` asks for it
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next pass: it shuffles anew."""
@@ -95,7 +98,7 @@ class ElasticDataset(IterableDataset[Any], ABC):
 
     @abstractmethod
     def _read(self, epoch: int, positions: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
-        """What comes at these positions."""
+        """What comes at these positions; a `HOLE` where a sample was left out."""
 
     def _dealt(self, share: Share) -> Dealt:
         return Dealt(share.rank, share.world_size, share.worker, share.workers, share.batch_size, share.tail)
@@ -114,7 +117,19 @@ class ElasticDataset(IterableDataset[Any], ABC):
         self._share = share
         return share
 
+    @abstractmethod
+    def stats(self) -> LoaderStats:
+        """What this process has read so far, and from where; workers count for themselves."""
+
+    @property
+    def skips(self) -> bool:
+        """Whether samples that cannot be built are left out (`on_error="skip"`)."""
+        return False
+
     def __iter__(self) -> Iterator[Any]:
+        return self._deliver(holes=self.holes)
+
+    def _deliver(self, *, holes: bool) -> Iterator[Any]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         if workers > 1 and self.batch_size is None:
@@ -124,8 +139,9 @@ class ElasticDataset(IterableDataset[Any], ABC):
             )
         share = self._begin(number, workers)
         for sample in self._read(self._reading, share.positions(self._taken)):
-            self._taken += 1
-            yield sample
+            self._taken += 1  # a hole is consumed too
+            if holes or sample is not HOLE:
+                yield sample
 
     def __len__(self) -> int:
         """Samples that this rank delivers in an epoch."""

@@ -21,7 +21,8 @@ class IndexedDataset(Dataset[Any]):
     """Map style: `len`, `[i]`, `[a:b]`, and `__getitems__` for torch's samplers, which asks for a whole batch at once.
 
     The arguments are those of `StreamingDataset`; the order is up to whoever asks. Raises what it raises, and
-    `IndexError` outside 0 … len - 1 (negative numbers count from the end).
+    `IndexError` outside 0 … len - 1 (negative numbers count from the end). A sample that cannot be built is a
+    `SampleError`, always: whoever asks for a number gets that sample, or learns why not.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class IndexedDataset(Dataset[Any]):
         deadline_s: float | None = None,
         reverify: bool = False,
         allow_net: Sequence[str] = (),
+        columns: Sequence[str] | None = None,
+        decoded_cache: bool = False,
     ) -> None:
         self._access = Access(
             uri, sources=sources, cache=cache, cache_bytes=cache_bytes, decode=decode, partition=partition,
             seq_len=seq_len, prefetch_bytes=prefetch_bytes, deadline_s=deadline_s, reverify=reverify,
-            allow_net=allow_net,
+            allow_net=allow_net, columns=columns, decoded_cache=decoded_cache,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -76,7 +79,7 @@ class IndexedDataset(Dataset[Any]):
         return self._access.head
 
     def stats(self) -> LoaderStats:
-        """What this process has read so far, and from where; workers count for themselves."""
+        """What this process has read so far; workers count for themselves, a fetcher for all of them."""
         return self._access.stats()
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from .elastic import ElasticDataset, checked_seed
 from .mix import Mix
 from .share import Tail
 from .state import Pass
+from .stats import LoaderStats, total
 
 
 class Mixture(ElasticDataset):
@@ -56,6 +57,11 @@ class Mixture(ElasticDataset):
         self.datasets, self._wanted = tuple(datasets), samples
         self._mix = Mix(tuple(weights), checked_seed(seed))
 
+    @property
+    def skips(self) -> bool:
+        """See `ElasticDataset.skips`."""
+        return any(dataset.skips for dataset in self.datasets)
+
     def _samples(self) -> int:
         return self._wanted or sum(dataset._samples() for dataset in self.datasets)
 
@@ -70,6 +76,10 @@ class Mixture(ElasticDataset):
         parts = [_draws(dataset, deal.of(number)) for number, dataset in enumerate(self.datasets)]
         for number in deal:
             yield next(parts[number])
+
+    def stats(self) -> LoaderStats:
+        """Of all its datasets together; see `StreamingDataset.stats`."""
+        return total([dataset.stats() for dataset in self.datasets])
 
     def close(self) -> None:
         """Close all of them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakSet
@@ -11,13 +10,13 @@ from weakref import WeakSet
 from ..storage.cid import CID
 from ..storage.dataset import Dataset
 from ..storage.errors import DiskFullError, FormatError
-from ..storage.fetch.engine import FetchEngine
-from ..storage.fetch.evidence import Evidence
-from ..storage.fetch.policy import FetchPolicy
-from ..storage.fetch.tree import RemoteTree, TreeFile
+from ..storage.fetch.node_tree import NodeTree, TreeFile
 from ..storage.manifest import Shard
-from ..storage.sources.source import FileRef, Source
+from ..storage.sources.source import FileRef
 from .cache import ShardCache
+from .decoded_files import DecodedFiles
+from .fetching import Fetching
+from .pages import Pages
 from .shard_file import ShardFile
 from .spare import CachedFile, SpareMemory, SpareNodes
 from .stats import Meter
@@ -37,33 +36,36 @@ class CacheOptions:
     memory_bytes: int = 64 << 20
 
 
-class CachedTree(RemoteTree):
+class CachedTree(NodeTree):
     """A tree whose small files are kept in the cache as well: a second run needs no source for them."""
 
     def __init__(
         self,
-        engine: FetchEngine,
+        fetching: Fetching,
         root: CID,
         cache: ShardCache,
         options: CacheOptions,
         spare: SpareMemory,
         meter: Meter,
+        pages: Pages,
     ) -> None:
-        super().__init__(engine, root, SpareNodes(cache.nodes.folder, spare))
-        self._cache, self._options, self._spare, self._meter = cache, options, spare, meter
+        super().__init__(fetching.blocks, root, SpareNodes(cache.nodes.folder, spare))
+        self._fetching = fetching
+        self._cache, self._options, self._spare, self._meter, self._pages = cache, options, spare, meter, pages
 
     def open(self, ref: FileRef) -> ShardFile:
         """A file of the tree, cached and leased; on a full disk, in memory."""
-        lease = None
+        # a run that hashes all again believes nobody's marks but its own, the fetcher's neither
+        lease, own = None, self._options.lineage if self._options.reverify else None
         try:
-            lease = self._cache.open(ref.layout, self._options.lineage, distrust=self._options.reverify)
+            lease = self._cache.open(ref.layout, own or self._fetching.lineage, distrust=self._options.reverify)
         except DiskFullError:
             self._spare.disk_was_full()
         file = CachedFile(ref.layout, lease.file if lease else None, self._spare)
-        return ShardFile(ref, lease, file, self.engine, self._meter)
+        return ShardFile(ref, lease, file, self._fetching.supply(ref, file, own), self._meter, self._pages)
 
     def read(self, file: TreeFile, limit: int) -> bytes:
-        """See `RemoteTree.read`."""
+        """See `NodeTree.read`."""
         ref = self.ref(file)
         if ref.layout.size > limit:
             raise FormatError(f"{file.path} has {ref.layout.size} bytes, more than {limit}")
@@ -77,23 +79,23 @@ class CachedTree(RemoteTree):
 class Runtime:
     """Everything that a process needs to read one dataset."""
 
-    def __init__(self, root: CID, sources: Sequence[Source], options: CacheOptions, policy: FetchPolicy) -> None:
+    def __init__(self, root: CID, fetching: Fetching, options: CacheOptions) -> None:
         self.pid = os.getpid()
         self.cache = ShardCache(options.folder, options.max_bytes)
-        self.engine = FetchEngine(sources, policy=policy, evidence=Evidence(self.cache.evidence))
+        self.fetching = fetching
         self._spare = SpareMemory(options.folder, options.memory_bytes)
         self.meter = Meter()
-        self.tree = CachedTree(self.engine, root, self.cache, options, self._spare, self.meter)
-        self.dataset = Dataset(self.tree)
         self._files: WeakSet[ShardFile] = WeakSet()
+        self.tree = CachedTree(fetching, root, self.cache, options, self._spare, self.meter, Pages(self._files))
+        self.dataset = Dataset(self.tree)
+        self.decoded = DecodedFiles(self.cache, options.lineage, distrust=options.reverify)
 
     def open(self) -> Runtime:
-        """Start the engine and read the head."""
-        self.engine.start()
+        """Read the head."""
         try:
             self.dataset.open()
         except BaseException:
-            self.engine.close()
+            self.fetching.close()
             raise
         return self
 
@@ -118,12 +120,14 @@ class Runtime:
         self._spare.settle()
         for file in list(self._files):
             file.recheck()
+        self.decoded.recheck()
 
     def close(self) -> None:
-        """Close files and the engine. Idempotent; nothing in a process that was forked from ours."""
+        """Close files, and stop fetching. Idempotent; nothing in a process that was forked from ours."""
         if self.pid != os.getpid():
             return
-        self.engine.close()
+        self.fetching.close()
         for file in list(self._files):
             file.close()
+        self.decoded.close()
         self.cache.evict(0)

@@ -4,52 +4,80 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 
-from ..storage.errors import UnavailableError
-from ..storage.fetch.engine import FetchEngine
 from ..storage.sources.source import FileRef
 from .cache import Lease
+from .pages import REGION, Pages
 from .spare import CachedFile
 from .stats import Meter
-
-_POLL_S = 0.002  # how often to look whether another process has fetched what it claimed
+from .supply import Supply
 
 
 class ShardFile:
-    """Random access to a cached file. One engine, one process; several processes share the cache by claims.
-
-    A leaf is fetched by the process that claims it; the others watch its mark. The kernel frees the claims of a
-    process that dies, and whoever waits takes them over.
-    """
+    """Random access to a cached file; its `supply` makes missing leaves appear."""
 
     def __init__(
-        self, ref: FileRef, lease: Lease | None, file: CachedFile, engine: FetchEngine, meter: Meter | None = None
+        self,
+        ref: FileRef,
+        lease: Lease | None,
+        file: CachedFile,
+        supply: Supply,
+        meter: Meter | None = None,
+        pages: Pages | None = None,
     ) -> None:
         self.ref, self.layout = ref, ref.layout
-        self._lease, self._file, self._engine = lease, file, engine
-        self._handle = engine.open_file(ref, self._file)
-        self._mine: set[int] = set()
-        self._meter = meter or Meter()
+        self._lease, self._file, self._supply = lease, file, supply
+        self._meter, self._pages = meter or Meter(), pages or Pages(())
+        self._touched = bytearray(self.layout.size // REGION + 1)  # regions, since they were last let go
         self._met = bytearray(self.layout.leaves)  # leaves that somebody has needed since it was opened
+        self._whole: memoryview | None = None  # all of it, when it was here whole at the last look
         self._closed = False
         self._pid = os.getpid()
+        self._look()
+
+    def _look(self) -> None:
+        self._whole = self._file.view(0, self.layout.size) if self._file.complete else None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of it has to be asked for."""
+        return self._whole is not None
 
     def prefetch(self, start: int, end: int, urgency: float) -> int:
         """Ask for the bytes [start, end) without waiting; returns how many bytes had to be asked for."""
-        leaves = self.layout.leaves_of(start, end)
+        if self._whole is not None:
+            return 0
+        return self.prefetch_leaves(self.layout.leaves_of(start, end), urgency)
+
+    def prefetch_leaves(self, leaves: Sequence[int], urgency: float) -> int:
+        """See `prefetch`; the leaves by number."""
+        if self._whole is not None:
+            return 0
         missing = [leaf for leaf in leaves if not self._file.has(leaf)]
         self._count(leaves, missing)
-        wanted = [leaf for leaf in missing if leaf not in self._mine and self._file.claim(leaf)]
-        # between the look and the claim another process may have finished it
-        for leaf in [leaf for leaf in wanted if self._file.has(leaf)]:
-            wanted.remove(leaf)
-            self._file.release(leaf)
-        if wanted:
-            self._mine.update(wanted)
-            self._engine.want(self._handle, wanted, urgency)
-        return sum(self.layout.leaf_length(leaf) for leaf in wanted)
+        if not missing:
+            return 0
+        return sum(self.layout.leaf_length(leaf) for leaf in self._supply.ask(missing, urgency))
 
-    def _count(self, leaves: range, missing: list[int]) -> None:
+    def map(self, leaves: Sequence[int]) -> memoryview | None:
+        """The whole file, of which only these leaves may be looked at. Waits for them, and raises, as `read` does.
+
+        None where one of them is not in the file: the disk is full.
+        """
+        if len(leaves):
+            self._touch(self.layout.leaf_range(leaves[0])[0], self.layout.leaf_range(leaves[-1])[1])
+        if self._whole is not None:
+            self._count(leaves, ())
+            return self._whole
+        self._wait(leaves)
+        return self._file.map()
+
+    def holds(self, start: int, end: int) -> bool:
+        """Whether the bytes [start, end) are here, so that `read` would not wait."""
+        return all(self._file.has(leaf) for leaf in self.layout.leaves_of(start, end))
+
+    def _count(self, leaves: Sequence[int], missing: Sequence[int]) -> None:
         for leaf in leaves:
             if not self._met[leaf]:
                 self._met[leaf] = 1
@@ -58,62 +86,66 @@ class ShardFile:
                 else:
                     self._meter.cached_bytes += self.layout.leaf_length(leaf)
 
+    def _needed(self, start: int, end: int) -> None:
+        """Count what is needed of a file that is whole."""
+        size = self.layout.leaf_size
+        if start < end and not (self._met[start // size] and self._met[(end - 1) // size]):
+            self._count(self.layout.leaves_of(start, end), ())
+
     def read(self, start: int, end: int) -> memoryview:
         """The verified bytes [start, end). Waits; raises what `FetchEngine.wait` raises."""
+        if start < end:
+            self._touch(start, end)
+        if self._whole is not None:
+            self._needed(start, end)
+            return self._whole[start:end]
         leaves = self.layout.leaves_of(start, end)
-        waited_since = time.monotonic()
         while True:
-            self._await(start, end, leaves, waited_since)
+            self._wait(leaves)
             if (view := self._file.view(start, end)) is not None:
                 return view
 
-    def _await(self, start: int, end: int, leaves: range, since: float) -> None:
+    def copy(self, start: int, end: int) -> bytes:
+        """As `read`, but copied, and no page of the map is touched: these count as memory of this process."""
+        if self._whole is not None:
+            self._needed(start, end)
+        leaves = self.layout.leaves_of(start, end)
+        while True:
+            if self._whole is None:
+                self._wait(leaves)
+            if (found := self._file.copy(start, end)) is not None:
+                return found
+
+    def _wait(self, leaves: Sequence[int]) -> None:
         while missing := [leaf for leaf in leaves if not self._file.has(leaf)]:
+            self._count(leaves, missing)
             waited_from = time.monotonic()
-            self.prefetch(start, end, 0.0)
-            mine = [leaf for leaf in missing if leaf in self._mine]
-            if mine:
-                self._engine.want(self._handle, [leaf for leaf in mine if not self._file.has(leaf)], 0.0)
-                self._wait(mine)
-            else:
-                self._watch(missing[0], since)
+            self._supply.bring(missing)
             self._meter.stalled_s += time.monotonic() - waited_from
-        self._release([leaf for leaf in leaves if leaf in self._mine])
 
-    def _wait(self, leaves: list[int]) -> None:
-        try:
-            self._engine.wait(self._handle, leaves)
-        except BaseException:
-            self._release([leaf for leaf in leaves if leaf in self._mine])
-            raise
+    def _touch(self, start: int, end: int) -> None:
+        for region in range(start // REGION, (end - 1) // REGION + 1):
+            if not self._touched[region]:
+                self._pages.touched()  # which may let go of this file too
+                self._touched[region] = 1
 
-    def _watch(self, leaf: int, since: float) -> None:
-        """Another process fetches this leaf: look again soon; it may die, then its claim is free."""
-        policy = self._engine.policy
-        if time.monotonic() - since > policy.progress_deadline_s * policy.hard_deadline_factor:
-            raise UnavailableError(
-                f"leaf {leaf} of {self.ref.path} is being fetched by another process that gets nowhere",
-                hint="is a stopped worker still holding the cache?",
-            )
-        time.sleep(_POLL_S)
-
-    def _release(self, leaves: list[int]) -> None:
-        for leaf in leaves:
-            self._mine.discard(leaf)
-            self._file.release(leaf)
+    def let_go(self) -> None:
+        """See `Mapped`."""
+        self._file.let_go()
+        self._touched = bytearray(len(self._touched))
 
     def recheck(self) -> None:
         """Doubt the file if somebody changed it since it was complete."""
         if not self._closed:
             self._file.recheck()
+            self._look()
 
     def close(self) -> None:
         """Forget the file: what is still wanted of it is dropped. Idempotent."""
         # a forked child drops its copy: the engine's lock may have been held when it was forked
         if not self._closed and self._pid == os.getpid():
-            self._closed = True
-            self._engine.close_file(self._handle)
-            self._release(list(self._mine))  # a worker forked meanwhile would keep the claims of a closed descriptor
+            self._closed, self._whole = True, None
+            self._supply.close()
             self._file.close()
             if self._lease is not None:
                 self._lease.close()

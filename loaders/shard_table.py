@@ -33,7 +33,7 @@ class ShardTable:
         pages = self._page_of(samples)
         numbers = np.empty_like(samples)
         offsets = np.empty_like(samples)
-        for page in np.unique(pages).tolist():
+        for page in set(pages.tolist()):
             here = pages == page
             starts = np.frombuffer(self._dataset.page(page).starts, dtype=np.int64)
             # of shards without samples, which start where the next one does, the last is the one

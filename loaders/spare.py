@@ -125,12 +125,13 @@ class CachedFile:
             except DiskFullError:
                 self._spare.disk_was_full()
             else:
+                self.release(leaf)  # whoever waits for it sees its mark
                 return
         if len(data) != self._layout.leaf_length(leaf) or not self._layout.leaf_cid(leaf).matches(data):
             raise HashMismatchError(f"leaf {leaf} of {self._layout.cid.short()} does not hash to its CID")
         self._spared = True
         self._spare.put((self._layout.cid, leaf), bytes(data))
-        self.release(leaf)  # others cannot read our memory: they need not wait until we have read it
+        self.release(leaf)  # others cannot read our memory: they must fetch it themselves
 
     def view(self, start: int, end: int) -> memoryview | None:
         """The bytes [start, end); None if one of their leaves had to leave the memory since it was looked for."""
@@ -146,6 +147,33 @@ class CachedFile:
                 return None
             parts.append(data[max(start - low, 0) : min(end, high) - low])
         return memoryview(b"".join(parts))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every leaf is here, on disk."""
+        return not self._spared and self._file is not None and self._file.complete
+
+    def spared(self, leaf: int) -> bytes | None:
+        """The leaf, if it is held in memory and not on disk."""
+        return self._spare.take((self._layout.cid, leaf)) if self._spared else None
+
+    def copy(self, start: int, end: int) -> bytes | None:
+        """See `view`."""
+        if not self._spared and self._file is not None:
+            return self._file.copy(start, end)
+        found = self.view(start, end)
+        return None if found is None else found.tobytes()
+
+    def map(self) -> memoryview | None:
+        """The whole file as it is on disk; None when leaves of it are held in memory."""
+        if self._spared or self._file is None:
+            return None
+        return self._file.view(0, self._layout.size)
+
+    def let_go(self) -> None:
+        """See `VerifiedFile.let_go`."""
+        if self._file is not None:
+            self._file.let_go()
 
     def claim(self, leaf: int) -> bool:
         """See `VerifiedFile.claim`. Without a file there is nothing to share."""

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
-from ..storage.fetch.engine import FetchEngine
 from ..storage.fetch.scoreboard import SourceStats
+from .fetching import Report
 
 
 @dataclass(frozen=True, slots=True)
 class LoaderStats:
-    """A snapshot, of this process alone: workers count for themselves.
+    """A snapshot, of this process alone: workers count for themselves. What came from `sources` is what this process
+    fetched, or the fetcher of the cache folder, on these terms, for all who share it.
 
     Bytes: `verified` came from sources, was hashed and was right; `refetched` came beyond what was needed; `hedged` was
     asked of a second source while the first was slow; `cached` was there already when it was first needed, and `missed`
     was not. `stalled_s` is how long the reader waited for bytes, of `seconds` since its first sample was asked for.
-    `samples` were built. `sources`: one each, with requests, verdicts and state, in the order given.
+    `samples` were built, `skipped` could not be (`on_error="skip"`). `sources`: one each, with requests, verdicts and
+    state, in the order given.
     """
 
     sources: tuple[SourceStats, ...] = ()
@@ -29,6 +31,7 @@ class LoaderStats:
     samples: int = 0
     stalled_s: float = 0.0
     seconds: float = 0.0
+    skipped: int = 0
 
     @property
     def samples_per_s(self) -> float:
@@ -42,11 +45,19 @@ class LoaderStats:
         return self.cached_bytes / needed if needed else 0.0
 
 
+def total(parts: Sequence[LoaderStats]) -> LoaderStats:
+    """Of several datasets of a process, one beside the other: sources in a row, and the longest time."""
+    numbers = [field.name for field in fields(LoaderStats) if field.name not in ("sources", "seconds")]
+    sums = {name: sum(getattr(part, name) for part in parts) for name in numbers}
+    sources = tuple(source for part in parts for source in part.sources)
+    return LoaderStats(sources=sources, seconds=max((part.seconds for part in parts), default=0.0), **sums)
+
+
 class Meter:
     """Counters of one process; written by the thread that reads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.cached_bytes = self.missed_bytes = self.samples = 0
+        self.cached_bytes = self.missed_bytes = self.samples = self.skipped = 0
         self.stalled_s = 0.0
         self._clock = clock
         self._began: float | None = None
@@ -56,17 +67,18 @@ class Meter:
         if self._began is None:
             self._began = self._clock()
 
-    def snapshot(self, engine: FetchEngine) -> LoaderStats:
+    def snapshot(self, report: Report) -> LoaderStats:
         """As of now."""
-        sources, useful = tuple(engine.stats()), engine.useful_bytes
+        useful = report.useful_bytes
         return LoaderStats(
-            sources,
+            report.sources,
             useful,
-            max(sum(source.bytes for source in sources) - useful, 0),
-            engine.planner.hedged_bytes,
+            max(sum(source.bytes for source in report.sources) - useful, 0),
+            report.hedged_bytes,
             self.cached_bytes,
             self.missed_bytes,
             self.samples,
             self.stalled_s,
             0.0 if self._began is None else self._clock() - self._began,
+            self.skipped,
         )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .readers.reader import Reader, Sample
+from ..storage.errors import HoldfastError
+from .errors import SampleError
+from .readers.reader import Reader
 
 _MAX_AHEAD = 8192  # samples; a bound on planning work and on how far a cold cache runs ahead
 _MIN_AHEAD = 2
@@ -30,35 +32,50 @@ def stream(
     reader: Callable[[int], Reader],
     prefetch_bytes: int,
     max_shards: int,
-) -> Iterator[Sample]:
+    skip: Callable[[SampleError], Any] | None = None,
+) -> Iterator[Any]:
     """Yield each sample of `samples` (int64 global indices, in arrays), in order.
 
     Ahead of the consumer lie at most `prefetch_bytes` of bytes that had to be asked for, 8,192 samples, and samples
-    of `max_shards` different shards. `reader` opens a shard by number, or has it open still.
+    of `max_shards` different shards. `reader` opens a shard by number, or has it open still. What `skip` gives comes in
+    place of a sample that cannot be built; without it the error is raised.
     """
     upcoming = chain.from_iterable(map(locate, samples))
     queue: deque[tuple[Place, int]] = deque()
     shards: Counter[int] = Counter()
     ahead = urgency = 0
     limit = _MIN_AHEAD  # doubles with every sample: the first ones do not wait for all that is asked for behind them
+    doubtful: Place | None = None  # what it needs could not even be asked for: nothing behind it is looked at
     coming = next(upcoming, None)
     while coming is not None or queue:
-        while coming is not None and len(queue) < limit:
+        while coming is not None and len(queue) < limit and doubtful is None:
             enough = ahead >= prefetch_bytes and len(queue) >= _MIN_AHEAD
             if queue and (enough or (coming.shard not in shards and len(shards) >= max_shards)):
                 break
             urgency += 1
-            asked = reader(coming.shard).prefetch(coming.at, float(urgency))
+            try:
+                asked = reader(coming.shard).prefetch(coming.at, float(urgency))
+            except HoldfastError as error:  # said again when the sample is due: those before it can be had
+                asked = 0
+                if skip is None or not isinstance(error, SampleError):
+                    doubtful = coming
             ahead += asked
             shards[coming.shard] += 1
             queue.append((coming, asked))
             coming = next(upcoming, None)
         limit = min(2 * limit, _MAX_AHEAD)
         place, asked = queue.popleft()
-        sample = reader(place.shard).sample(place.at)
+        try:
+            sample = reader(place.shard).sample(place.at)
+            key, _ = sample.pop("__key__"), sample.pop("__index__", None)  # a shard's own column of that name loses
+            sample = {"__key__": key, "__index__": place.sample, **sample}
+        except SampleError as error:
+            if skip is None:
+                raise
+            sample = skip(error)
+        doubtful = None if doubtful is place else doubtful
         ahead -= asked
         shards[place.shard] -= 1
         if not shards[place.shard]:
             del shards[place.shard]
-        key, _ = sample.pop("__key__"), sample.pop("__index__", None)  # a shard's own column of that name loses
-        yield {"__key__": key, "__index__": place.sample, **sample}
+        yield sample

@@ -48,15 +48,12 @@ class TokenDataset(IndexedDataset):
         if start < 0 or (rows and start + (rows - 1) * stride >= size):
             raise IndexError(f"rows {start} to {start + (rows - 1) * stride} of {size}")
         windows = self._access.view().windows()
-        out = np.empty((rows, self.seq_len + 1), dtype=np.int64)
         if stride == 1 and rows:
             windows.prefetch(start, 0.0, rows)
             flat = windows.tokens(start, rows)
+            out = np.empty((rows, self.seq_len + 1), dtype=np.int64)
             out[:] = np.lib.stride_tricks.sliding_window_view(flat, self.seq_len + 1)[:: self.seq_len]
             return out
-        wanted = range(start, start + rows * stride, stride)
-        for urgency, row in enumerate(wanted):
-            windows.prefetch(row, float(urgency))
-        for number, row in enumerate(wanted):
-            out[number] = windows.tokens(row, 1)
-        return out
+        found = windows.locate(np.arange(start, start + rows * stride, stride, dtype=np.int64))
+        windows.prefetch_rows(found, 0.0)
+        return windows.rows(found)

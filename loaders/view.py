@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ..storage.errors import ConfigError
+from .batches import Columns
+from .columns import check_columnar
 from .epoch import Epoch
-from .readers.parquet import DecodedRows, ParquetReader
+from .readers.opener import Opener
+from .readers.parquet import ParquetReader
+from .readers.parquet_columns import ParquetColumns
 from .readers.reader import Reader
-from .readers.tar import TarReader
+from .readers.token_columns import TokenColumns
 from .readers.tokens import TokenWindows
 from .runtime import Runtime
 from .shard_table import ShardTable
 from .stream import Place
 
-_DECODED_BYTES = 256 << 20
 _MAX_OPEN = 256  # shards open at once
+_OPEN_FACTOR = {"tar.zst": 5, "jsonl.zst": 5}  # beside the shard lies what it holds: text is about four times as much
 _FIRST_LOCATED = 64
 _DESCRIPTORS = 6  # of an open shard: lease, data, marks, and what their maps hold
 
@@ -28,25 +33,45 @@ _DESCRIPTORS = 6  # of an open shard: lease, data, marks, and what their maps ho
 class View:
     """A dataset, or one partition of it, as samples 0 … samples-1."""
 
-    def __init__(self, runtime: Runtime, partition: str | None, seq_len: int | None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        partition: str | None,
+        seq_len: int | None,
+        columns: Sequence[str] | None = None,
+        *,
+        views: bool = False,
+        keeps: bool = False,
+    ) -> None:
         self.runtime = runtime
         dataset = runtime.dataset
         head, part = dataset.head, dataset.partition(partition)
         self._shards = ShardTable(dataset, part)
-        self.max_open = _max_open(self._shards.largest_bytes(), runtime.cache.max_bytes)
+        check_columnar(columns, head.shard_format)
+        self.max_open = _max_open(
+            _OPEN_FACTOR.get(head.shard_format, 1) * self._shards.largest_bytes(), runtime.cache.max_bytes
+        )
         epoch = Epoch.of(head, part, seq_len)
         self.parameters, self._first, self._windows = epoch.parameters, epoch.first, None
         if head.tokens is not None and seq_len is not None:
             open_shard = lru_cache(self.max_open)(runtime.open_shard)
             self._windows = TokenWindows(self._shards, open_shard, head.tokens.dtype, seq_len)
         self._format, self._located = head.shard_format, False
-        self._rows = DecodedRows(_DECODED_BYTES)
+        self._opener = Opener(runtime, head.shard_format, columns, views=views, keeps=keeps)
         self.reader = lru_cache(self.max_open)(self._open)
 
     @property
     def samples(self) -> int:
         """How many there are."""
         return self.parameters.samples
+
+    def columns(self) -> Columns | None:
+        """The samples as columns, if their format has any."""
+        if self._windows is not None:
+            return TokenColumns(self._windows)
+        if self._format != "parquet":
+            return None
+        return ParquetColumns(self._shards, self._first, cast(Callable[[int], ParquetReader], self.reader))
 
     def windows(self) -> TokenWindows:
         """The windows of a token dataset."""
@@ -68,13 +93,17 @@ class View:
             at, size = at + size, 4 * size
         self._located = True
 
+    def shard_path(self, sample: int) -> str:
+        """The shard that holds a sample, by the number that samples carry: for messages."""
+        if self._windows is not None:
+            return "tokens"
+        return self._shards.shard(int(self._shards.locate(np.array([sample]))[0][0])).path
+
     def _open(self, number: int) -> Reader:
         if self._windows is not None:
             return self._windows
         shard = self._shards.shard(number)
-        if self._format == "tar":
-            return TarReader(shard, self.runtime.open_shard(shard), self.runtime.index(shard))
-        return ParquetReader(shard, self.runtime.open_shard(shard), self._rows)
+        return self._opener.open(shard)
 
 
 def _max_open(largest: int, cache_bytes: int) -> int:

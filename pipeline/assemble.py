@@ -34,14 +34,18 @@ _MAX_COLUMNS_BYTES = 256 * KIB  # of the head's 1 MiB: texts take up to 192 KiB,
 def order_hints(format_: ShardFormat, shards: Sequence[Shard], rows_per_group: int, block_bytes: int) -> OrderHints:
     """The order's parameters: a run is about what one request fetches or one decode opens.
 
-    Tar: samples of about 1 MiB; parquet: one row group; tokens: 131,072 tokens (readers that cut windows of `seq_len`
-    take samples = window count and run = max(1, run // seq_len)).
+    Tar: samples of about 1 MiB; parquet, Arrow: one row group; shards that are decompressed whole: as many samples as
+    one has; tokens: 131,072 tokens (readers that cut windows of `seq_len` take samples = window count and
+    run = max(1, run // seq_len)).
     """
     samples = sum(shard.samples for shard in shards)
     sample_bytes = max(1, sum(shard.bytes for shard in shards) // max(1, samples))
     if format_ == "tokens":
         return suggest_hints(samples, TOKEN_RUN, sample_bytes, block_bytes)
-    run = max(1, MIB // sample_bytes) if format_ == "tar" else rows_per_group
+    if format_ in ("tar.zst", "jsonl.zst"):
+        run = max(1, samples // max(1, len(shards)))
+    else:
+        run = max(1, MIB // sample_bytes) if format_ == "tar" else rows_per_group
     return suggest_hints(samples, run, sample_bytes, block_bytes)
 
 

@@ -7,11 +7,16 @@ import json
 
 from ..storage.manifest import HEAD_PATH, Head
 
-_SUFFIX = {"tar": "*.tar", "parquet": "*.parquet", "tokens": "*"}
+_SUFFIX = {
+    "tar": "*.tar", "parquet": "*.parquet", "tokens": "*", "tar.zst": "*.tar.zst", "jsonl.zst": "*.zst", "arrow": "*"
+}  # fmt: skip  # Arrow files are called .arrow or .feather, JSON lines .jsonl or .ndjson
 _MEDIA_TYPE = {
     "tar": "application/x-tar",
     "parquet": "application/vnd.apache.parquet",
     "tokens": "application/octet-stream",
+    "tar.zst": "application/zstd",
+    "jsonl.zst": "application/zstd",
+    "arrow": "application/vnd.apache.arrow.file",
 }
 _CONTEXT = {
     "@language": "en",

@@ -1,12 +1,11 @@
-"""Describe a shard: how many samples it holds, and where they start. Reads headers and footers, never payload."""
+"""Describe a shard: how many samples it holds, and where they start. Reads headers and footers, and payload only where
+it is one compressed stream.
+"""
 
 from __future__ import annotations
 
 import os
-import sys
-from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,32 +15,17 @@ from ..storage.blocks.stamp import Stamp
 from ..storage.errors import ConfigError, FormatError
 from ..storage.limits import MIB
 from ..storage.manifest import ShardFormat
-from ..storage.shards.tar import RESERVED, samples
+from ..storage.shards.arrow import batch_table
+from ..storage.shards.tar import RESERVED
 from ..storage.shards.tokens import TOKEN_BYTES
-from .skipped import MAX_NAMED, printable
+from .facts import MAX_COLUMNS, Facts
+from .streams import describe_jsonl_stream, describe_tar_stream
+from .tars import describe_members
 
 MAX_ROW_GROUP_BYTES = 256 * MIB
-MAX_COLUMNS = 256
 _MAX_TYPE_TEXT = 512
 _NUMPY_MAGIC = b"\x93NUMPY"
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a shard says of itself. `stamp`: the file that was read, to be compared with the one that was hashed.
-
-    `index`: u64 little-endian offsets of every sample and of the end of the last one. `run`: rows of the first
-    row group. `left_out`: members that are no part of a sample, and why; the first of `left_out_count`.
-    """
-
-    stamp: Stamp
-    samples: int
-    columns: dict[str, str]
-    index: bytes | None = None
-    run: int = 1
-    left_out: tuple[tuple[str, str], ...] = ()
-    left_out_count: int = 0
-    warnings: tuple[str, ...] = ()
+_STREAM_MARK = b"\xff\xff\xff\xff"
 
 
 def describe(path: Path, name: str, format_: ShardFormat, dtype: str | None) -> Facts:
@@ -50,11 +34,19 @@ def describe(path: Path, name: str, format_: ShardFormat, dtype: str | None) -> 
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         stamp = Stamp.of(fd)
-        if format_ == "tar":
-            return _describe_tar(fd, stamp, name)
-        if format_ == "parquet":
-            return _describe_parquet(fd, stamp, name)
-        return _describe_tokens(fd, stamp, name, str(dtype))
+        match format_:
+            case "tar":
+                return describe_members(_reader(fd), stamp.size, stamp, name)
+            case "tar.zst":
+                return describe_tar_stream(fd, stamp, name)
+            case "jsonl.zst":
+                return describe_jsonl_stream(fd, stamp, name)
+            case "parquet":
+                return _describe_parquet(fd, stamp, name)
+            case "arrow":
+                return _describe_arrow(fd, stamp, name)
+            case "tokens":
+                return _describe_tokens(fd, stamp, name, str(dtype))
     except FormatError as error:
         raise ConfigError(f"{name} is not a whole {format_} file: {error.message}", hint="make it again") from error
     except (pa.ArrowException, ValueError) as error:  # ValueError: column names that are not UTF-8
@@ -78,36 +70,6 @@ def _reader(fd: int) -> Callable[[int, int], bytes]:
     return read
 
 
-def _describe_tar(fd: int, stamp: Stamp, name: str) -> Facts:
-    offsets = array("Q")
-    columns: dict[str, str] = {}
-    left_out: list[tuple[str, str]] = []
-    count = end = 0
-
-    def leave_out(member: str, reason: str) -> None:
-        nonlocal count
-        count += 1
-        if len(left_out) < MAX_NAMED:
-            left_out.append((f"{name}: {member}", reason))
-
-    for span in samples(_reader(fd), stamp.size, leave_out):
-        offsets.append(span.start)
-        end = span.end
-        for extension in map(printable, span.extensions):
-            if extension not in columns and len(columns) < MAX_COLUMNS:
-                columns[extension] = "bytes"
-    if not offsets:
-        first = f"; the first, {printable(left_out[0][0])!r}: {left_out[0][1]}" if left_out else ""
-        raise ConfigError(
-            f"{name} holds no sample: none of its members is a file whose name has an extension{first}",
-            hint="name members KEY.EXTENSION, as WebDataset does",
-        )
-    offsets.append(end)
-    if sys.byteorder == "big":
-        offsets.byteswap()
-    return Facts(stamp, len(offsets) - 1, columns, offsets.tobytes(), 1, tuple(left_out), count)
-
-
 def _describe_parquet(fd: int, stamp: Stamp, name: str) -> Facts:
     with os.fdopen(os.dup(fd), "rb") as file, pq.ParquetFile(file) as parquet:
         about, schema = parquet.metadata, parquet.schema_arrow
@@ -121,6 +83,25 @@ def _describe_parquet(fd: int, stamp: Stamp, name: str) -> Facts:
     if largest > MAX_ROW_GROUP_BYTES:
         warnings = (f"{name} has a row group of {largest >> 20} MiB: readers hold one in memory at a time",)
     return Facts(stamp, rows, columns, run=run, warnings=warnings)
+
+
+def _describe_arrow(fd: int, stamp: Stamp, name: str) -> Facts:
+    if os.pread(fd, 4, 0) == _STREAM_MARK:
+        raise ConfigError(
+            f"{name} is an Arrow stream, not an Arrow file: no batch of it can be found without reading all before it",
+            hint="write it again with pyarrow.ipc.new_file(…), or as parquet",
+        )
+    table = batch_table(_reader(fd), stamp.size)
+    with os.fdopen(os.dup(fd), "rb") as file, pa.ipc.open_file(pa.PythonFile(file, mode="r")) as opened:
+        schema = opened.schema
+    _check_names(name, list(schema), RESERVED)
+    columns = {field.name: str(field.type)[:_MAX_TYPE_TEXT] for field in list(schema)[:MAX_COLUMNS]}
+    counts = [rows for rows in (table.first_rows[1:] - table.first_rows[:-1]).tolist() if rows]
+    largest = max((table.ends - table.starts).tolist(), default=0)
+    warnings: tuple[str, ...] = ()
+    if largest > MAX_ROW_GROUP_BYTES:
+        warnings = (f"{name} has a record batch of {largest >> 20} MiB: readers fetch one at a time",)
+    return Facts(stamp, sum(counts), columns, table.encode(), next(iter(counts), 1), warnings=warnings)
 
 
 def _check_names(name: str, fields: list[pa.Field], reserved: frozenset[str], within: str = "") -> None:

@@ -1,7 +1,8 @@
 """Detect how a folder is published, from its names and sizes alone. Pure.
 
 Each file is of one kind by its suffix. With `auto` the kind with most bytes wins; files of other kinds are named.
-A folder of shards (tar, parquet, tokens) is published as it lies; anything else is packed:
+A folder of shards (tar, parquet, tokens, tar.zst, Arrow files) is published as it lies, and so is .jsonl.zst when that
+is asked for; anything else is packed:
 
 * `loose`: files that share a stem, one of them an image, sound, video or array, by the WebDataset rule → tar;
 * `jsonl`, `csv`: a row a line → parquet;
@@ -23,22 +24,26 @@ from ..storage.manifest import ShardFormat, check_path
 from ..storage.shards.tar import RESERVED, split_name
 from .options import Format
 
-Kind = Literal["tar", "parquet", "tokens", "loose", "jsonl", "csv", "text"]
+Kind = Literal["tar", "parquet", "tokens", "tar.zst", "jsonl.zst", "arrow", "loose", "jsonl", "csv", "text"]
 SHARD_FORMAT: dict[Kind, ShardFormat] = {
     "tar": "tar", "parquet": "parquet", "tokens": "tokens", "loose": "tar", "jsonl": "parquet", "csv": "parquet",
-    "text": "parquet",
+    "text": "parquet", "tar.zst": "tar.zst", "jsonl.zst": "jsonl.zst", "arrow": "arrow",
 }  # fmt: skip
-AS_IT_LIES: frozenset[Kind] = frozenset({"tar", "parquet", "tokens"})
+AS_IT_LIES: frozenset[Kind] = frozenset({"tar", "parquet", "tokens", "tar.zst", "jsonl.zst", "arrow"})
 _ALLOWED: dict[Format, tuple[Kind, ...]] = {
-    "auto": ("tar", "parquet", "tokens", "loose", "jsonl", "csv", "text"),
+    "auto": ("tar", "parquet", "tokens", "tar.zst", "arrow", "loose", "jsonl", "csv", "text"),
     "tar": ("tar", "loose"),
     "parquet": ("parquet", "jsonl", "csv", "text"),
     "tokens": ("tokens",),
+    "tar.zst": ("tar.zst",),
+    "jsonl.zst": ("jsonl.zst",),
+    "arrow": ("arrow",),
 }
 
 _TOKENS = (".bin", ".ds", ".npy")
 _JSONL = (".jsonl", ".ndjson")
 _COMPRESSED = ("", ".gz", ".zst")
+_ARROW = (".arrow", ".feather")
 _ARCHIVES = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2", ".zip", ".7z", ".rar")
 _TWO_PART = frozenset((".gz", ".zst", ".xz", ".bz2"))
 MEDIA = frozenset(
@@ -147,12 +152,16 @@ def _refusal(file: SourceFile, kind: Kind | None, chosen: Kind) -> str:
 
 _WORDS: dict[Kind, str] = {
     "tar": "tar", "parquet": "parquet", "tokens": "token", "loose": "loose-file", "jsonl": "JSONL", "csv": "CSV",
-    "text": "text",
+    "text": "text", "tar.zst": "tar.zst", "jsonl.zst": "jsonl.zst", "arrow": "Arrow",
 }  # fmt: skip
 
 
 def _kind(name: str, format_: Format, *, media: bool) -> Kind | None:
     lower, suffix = name.lower(), _suffix(name)
+    if format_ in ("tar.zst", "jsonl.zst", "arrow"):
+        return _in_place(lower, suffix, format_)
+    if format_ == "auto" and lower.endswith(".tar.zst"):
+        return "tar.zst"
     if lower.endswith(_ARCHIVES):
         return None
     if format_ == "tokens":
@@ -169,11 +178,18 @@ def _kind(name: str, format_: Format, *, media: bool) -> Kind | None:
         return "csv"
     if format_ == "parquet":
         return "text"
+    if suffix in _ARROW:
+        return "arrow"
     if suffix in MEDIA or (media and suffix in LABELS):
         return "loose"
     if suffix in _BINARY:
         return None
     return "tokens" if suffix in _TOKENS else "text"
+
+
+def _in_place(lower: str, suffix: str, format_: Literal["tar.zst", "jsonl.zst", "arrow"]) -> Kind | None:
+    ends = {"tar.zst": (".tar.zst",), "jsonl.zst": tuple(stem + ".zst" for stem in _JSONL), "arrow": _ARROW}
+    return format_ if lower.endswith(ends[format_]) and suffix else None
 
 
 def _group(files: list[SourceFile], left_out: list[tuple[str, str]], *, need_media: bool) -> list[SourceFile]:

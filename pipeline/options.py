@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ..storage.errors import ConfigError
 from ..storage.limits import DEFAULT_LEAF_BYTES, KIB, MAX_LEAF_BYTES, MIB, MIN_LEAF_BYTES
 from ..storage.order_hints import BLOCK_BYTES
 
-Format = Literal["auto", "tar", "parquet", "tokens"]
+Format = Literal["auto", "tar", "parquet", "tokens", "tar.zst", "jsonl.zst", "arrow"]
 Dtype = Literal["uint16", "uint32"]
 
 DEFAULT_SHARD_BYTES = 64 * MIB
@@ -44,8 +44,8 @@ class PublishOptions:
                 or text.encode("utf-8", "replace").decode() != text
             ):
                 raise ConfigError(f"{text[:40]!r}… cannot describe a dataset", hint="give UTF-8 text of at most 64 KiB")
-        if self.format not in ("auto", "tar", "parquet", "tokens"):
-            raise ConfigError(f"unknown format {self.format!r}", hint="give auto, tar, parquet or tokens")
+        if self.format not in get_args(Format):
+            raise ConfigError(f"unknown format {self.format!r}", hint=f"give one of {', '.join(get_args(Format))}")
         if not MIN_LEAF_BYTES <= self.leaf_size <= MAX_LEAF_BYTES or self.leaf_size % KIB:
             raise ConfigError(
                 f"a leaf size of {self.leaf_size} bytes is not possible",

@@ -23,8 +23,8 @@ from ..storage.limits import DEFAULT_LEAF_BYTES
 from ..storage.manifest import IndexFile, Shard, Writer
 from ..storage.order_hints import BLOCK_BYTES
 from .assemble import documents, make_head
-from .describe import MAX_COLUMNS
 from .detect import AS_IT_LIES, SHARD_FORMAT, Detected, detect
+from .facts import MAX_COLUMNS
 from .keeper import Keeper
 from .name import point_name
 from .options import DEFAULT_SHARD_BYTES, Dtype, Format, PublishOptions
@@ -38,6 +38,8 @@ from .shards import ReadShard, ShardSource, as_they_lie, read_shards
 from .skipped import Skipped
 
 _MAX_WARNINGS = 100
+INDEXED = frozenset({"tar", "tar.zst", "jsonl.zst", "arrow"})  # formats whose shards have an index file
+UNITED = frozenset({"tar", "tar.zst", "jsonl.zst"})  # formats whose samples differ in columns one by one
 
 
 def publish(
@@ -148,7 +150,7 @@ class _Draft:
             self.progress.stage("hash", sum(file.size for file in files))
             return as_they_lie(
                 self.source, files, lambda path: self.keeper.known(path, options.leaf_size), self._warn,
-                indexed=self.format == "tar",
+                indexed=self.format in INDEXED,
             )  # fmt: skip
         self.writer, shards = pack(
             self.source, self.detected, options, self.keeper.new_file, self.skipped, self.progress,
@@ -170,7 +172,7 @@ class _Draft:
             return
         if not self.shards:
             self.run = facts.run
-        if self.format == "tar":
+        if self.format in UNITED:
             self.columns |= dict(islice(facts.columns.items(), MAX_COLUMNS - len(self.columns)))
         elif not self.columns:
             self.columns = facts.columns
@@ -198,7 +200,7 @@ class _Draft:
     def finish(self) -> tuple[Entry, list[Block]]:
         """Write the small files; returns the root and the blocks of its directories."""
         self.progress.stage("finish", 0)
-        columns = dict(sorted(self.columns.items())) if self.format == "tar" else self.columns
+        columns = dict(sorted(self.columns.items())) if self.format in UNITED else self.columns
         head = make_head(self.format, self.shards, columns, self.run, self.options, self.writer)
         for path, data in documents(head, self.shards).items():
             self.entries[path] = self.keeper.keep_bytes(data, Path(path).suffix).entry

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ..storage.manifest import Head
 
-_UNITS = {"tar": "samples", "parquet": "rows", "tokens": "tokens"}
+_UNITS = {"parquet": "rows", "arrow": "rows", "tokens": "tokens"}
 
 
 def readme(head: Head) -> bytes:
     """The text; the root is not in it, for it is part of the root."""
-    count = f"{head.samples:,} {_UNITS[head.shard_format]}"
+    count = f"{head.samples:,} {_UNITS.get(head.shard_format, 'samples')}"
     lines = [f"# {head.title or 'Dataset'}", ""]
     if head.description:
         lines += [head.description, ""]

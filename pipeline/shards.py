@@ -14,8 +14,9 @@ from ..storage.blocks.hashing import hash_files
 from ..storage.blocks.stamp import Stamp
 from ..storage.errors import FileChangedError
 from ..storage.manifest import DEFAULT_PARTITION, MAX_PARTITIONS, ShardFormat, check_page_names
-from .describe import Facts, describe
+from .describe import describe
 from .detect import SourceFile
+from .facts import Facts
 from .keeper import Keeper, Kept, Known
 from .options import PublishOptions
 

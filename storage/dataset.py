@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .cid import CID
 from .errors import ConfigError, FormatError
-from .fetch.tree import RemoteTree, TreeFile, layout_of
+from .fetch.node_tree import NodeTree, TreeFile, layout_of
 from .limits import MAX_HEAD_BYTES, MAX_MANIFEST_PAGE_BYTES
 from .manifest import (
     HEAD_PATH,
@@ -25,7 +25,7 @@ from .sources.source import FileRef
 class Dataset:
     """Typed, verified views of a published root. Construction does no IO; `open` reads the head."""
 
-    def __init__(self, tree: RemoteTree) -> None:
+    def __init__(self, tree: NodeTree) -> None:
         self.tree = tree
         self._head: Head | None = None
         self._pages: dict[int, ShardPage] = {}

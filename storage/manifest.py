@@ -35,7 +35,7 @@ MAX_PARTITIONS = 256  # that a publisher makes: with names of 255 bytes they sta
 _SHORTER_NAMES = "give the shards shorter names"
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
-ShardFormat = Literal["tar", "parquet", "tokens"]
+ShardFormat = Literal["tar", "parquet", "tokens", "tar.zst", "jsonl.zst", "arrow"]
 
 
 def check_path(path: str) -> str:

@@ -21,6 +21,9 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
         os.environ[name] = str(home / name)
     os.environ["HOME"] = str(home)
+    config = home / "XDG_CONFIG_HOME/holdfast/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('[cache]\nfetcher_linger = "0.2s"\n')  # tests wait for fetchers to end
     yield
     os.environ.clear()
     os.environ.update(saved)

@@ -33,9 +33,10 @@ def register(app: typer.Typer) -> None:
 
 def ls(folder: Folder = None, as_json: AsJson = False) -> None:
     """List what is there, the file that goes next first."""
-    from ..loaders.cache_contents import contents
+    from ..loaders.cache_contents import contents, decoded_bytes
 
-    found = contents(_cache(folder))
+    cache = _cache(folder)
+    found, decoded = contents(cache), decoded_bytes(cache)
     rows = [
         {
             "cid": str(shard.cid),
@@ -52,8 +53,8 @@ def ls(folder: Folder = None, as_json: AsJson = False) -> None:
         + ("  in use" if shard.in_use else "")
         for row, shard in zip(rows, found, strict=True)
     ]
-    words.append(f"{len(found)} files, {format_size(held)}")
-    emit({"files": rows, "held_bytes": held}, as_json=as_json, words="\n".join(words))
+    words.append(f"{len(found)} files, {format_size(held)}" + (f"; decoded {format_size(decoded)}" if decoded else ""))
+    emit({"files": rows, "held_bytes": held, "decoded_bytes": decoded}, as_json=as_json, words="\n".join(words))
 
 
 def verify(folder: Folder = None, as_json: AsJson = False) -> None:

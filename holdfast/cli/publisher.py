@@ -24,7 +24,7 @@ def publish(
     src: Annotated[Path, typer.Argument(help="The folder to publish. It is never written to.")],
     name: Annotated[str, typer.Option(help="What this repository calls the dataset.")],
     repo: Repo = None,
-    format: Annotated[str, typer.Option(help="auto, tar, parquet or tokens.")] = "auto",  # noqa: A002
+    format: Annotated[str, typer.Option(help="auto, tar, parquet, tokens, tar.zst, jsonl.zst or arrow.")] = "auto",  # noqa: A002
     dtype: Annotated[str | None, typer.Option(help="For tokens: uint16 or uint32. Never guessed.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that hash (all cores).")] = None,
     leaf_size: Annotated[str, typer.Option(help="16KiB to 1MiB. Small for random reads.")] = "1MiB",

@@ -2,147 +2,209 @@
 
 from __future__ import annotations
 
-import io
+import re
 from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...storage.errors import FormatError
 from ...storage.manifest import Shard
+from ..columns import check_columns
 from ..errors import SampleError
 from ..shard_file import ShardFile
+from .decoded import Decode, DecodedRows
+from .kept_rows import KeptRows
+from .range_file import RangeFile, SpanFile
 from .reader import Sample
+from .values import Rows
 
 _FOOTER_GUESS = 65536  # most footers fit: one wait instead of two
+_BATCH_ROWS = 4096
+_LOOK_EVERY = 16  # row groups that were read, between looks whether all of the shard is here
+_OLD_WRITERS = re.compile(r"parquet-(mr|cpp) version (0|1\.[0-2])\b")
+_OLD_PADDING = 100  # bytes that Arrow reads behind a chunk of theirs, for its length was wrong (PARQUET-816)
 
+MAX_GROUP_BYTES = 4 << 30  # decoded, of the columns that are read: a dictionary of long values may repeat each for ever
 
-class RangeFile(io.RawIOBase):
-    """A shard as the seekable file that pyarrow reads; every read is of verified bytes."""
-
-    def __init__(self, file: ShardFile) -> None:
-        super().__init__()
-        self._file, self._at, self._size = file, 0, file.layout.size
-
-    def readable(self) -> bool:
-        """See `io.RawIOBase`."""
-        return True
-
-    def seekable(self) -> bool:
-        """See `io.RawIOBase`."""
-        return True
-
-    def tell(self) -> int:
-        """See `io.RawIOBase`."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """See `io.RawIOBase`."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = min(max(base + offset, 0), self._size)
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        """See `io.RawIOBase`."""
-        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
-        data = bytes(self._file.read(self._at, end)) if end > self._at else b""
-        self._at = end
-        return data
-
-    def readinto(self, buffer: Any) -> int:
-        """See `io.RawIOBase`."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-class DecodedRows:
-    """Decoded row groups of all shards of a process, least recently used first out, bounded in bytes."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self._groups: OrderedDict[tuple[str, int], tuple[dict[str, list[Any]], int]] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, path: str, group: int) -> dict[str, list[Any]] | None:
-        """A decoded row group: column → values."""
-        found = self._groups.get((path, group))
-        if found is None:
-            return None
-        self._groups.move_to_end((path, group))
-        return found[0]
-
-    def put(self, path: str, group: int, columns: dict[str, list[Any]], size: int) -> None:
-        """Keep one; older ones go when the bound is passed."""
-        self._groups[(path, group)] = (columns, size)
-        self._bytes += size
-        while self._bytes > self.max_bytes and len(self._groups) > 1:
-            self._bytes -= self._groups.popitem(last=False)[1][1]
+Span = tuple[int, int]
 
 
 class ParquetReader:
-    """A `Reader`."""
+    """A `Reader`. `columns`: those that samples have; the others are neither fetched nor decoded. None: all.
 
-    def __init__(self, shard: Shard, file: ShardFile, rows: DecodedRows) -> None:
-        self._shard, self._file, self._rows = shard, file, rows
-        with self._arrow_errors("footer"):
+    `kept`: where decoded rows are kept for the next pass, if they are.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        file: ShardFile,
+        rows: DecodedRows,
+        columns: Sequence[str] | None = None,
+        kept: KeptRows | None = None,
+    ) -> None:
+        self._shard, self._file, self._rows, self._kept = shard, file, rows, kept
+        self._met: set[int] = set()  # row groups that were read
+        self._columns = None if columns is None else list(columns)
+        with self._errors("footer"):
             file.prefetch(max(shard.bytes - _FOOTER_GUESS, 0), shard.bytes, -1.0)
-            self._parquet = pq.ParquetFile(pa.PythonFile(RangeFile(file), mode="r"))
-            metadata = self._parquet.metadata
-            groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-        self._starts = list(accumulate((group.num_rows for group in groups), initial=0))
+            parquet = pq.ParquetFile(pa.PythonFile(RangeFile(file), mode="r"))
+            self._metadata = parquet.metadata
+            check_columns(columns, parquet.schema_arrow.names, shard.path)
+            self._paths = [parquet.schema.column(at).path for at in range(len(parquet.schema))]
+            groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
+            self._starts = list(accumulate((group.num_rows for group in groups), initial=0))
+            self._spans = [self._spans_of(group) for group in groups]
+            self._sizes = [sum(chunk.total_uncompressed_size for chunk in self._chunks(group)) for group in groups]
+        self._keys = [(shard.path, group) for group in range(len(groups))]
         if self._starts[-1] != shard.samples:
             raise FormatError(f"{shard.path} has {self._starts[-1]} rows, the manifest says {shard.samples}")
-        self._spans = [_span(group, shard.bytes) for group in groups]
+
+    def _chunks(self, group: Any) -> list[Any]:
+        """The column chunks of a row group that are read: by the rule that Arrow finds columns by their names."""
+        chunks = [group.column(at) for at in range(group.num_columns)]
+        if self._columns is None:
+            return chunks
+        wanted = [(name, f"{name}.") for name in self._columns]
+        return [
+            chunk
+            for chunk, path in zip(chunks, self._paths, strict=True)
+            if any(path == name or path.startswith(prefix) for name, prefix in wanted)
+        ]
+
+    def _spans_of(self, group: Any) -> list[Span]:
+        """The bytes of the chunks, those that follow each other as one."""
+        padding = _OLD_PADDING if _OLD_WRITERS.match(self._metadata.created_by or "") else 0
+        spans: list[Span] = []
+        for start, end in sorted(_span(chunk, padding, self._shard.bytes) for chunk in self._chunks(group)):
+            if spans and start <= spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+            else:
+                spans.append((start, end))
+        return spans
 
     def _group_of(self, index: int) -> int:
         return bisect_right(self._starts, index) - 1
 
+    def groups_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The row group of each row."""
+        return np.searchsorted(self._starts, rows, side="right") - 1
+
+    def key(self, index: int) -> str:
+        """`path#row`."""
+        return f"{self._shard.path}#{index}"
+
     def prefetch(self, index: int, urgency: float) -> int:
         """See `Reader.prefetch`."""
-        group = self._group_of(index)
-        if self._rows.get(self._shard.path, group) is not None:
+        return self.prefetch_group(self._group_of(index), urgency)
+
+    def prefetch_group(self, group: int, urgency: float) -> int:
+        """Ask for the bytes of a row group; how many had to be asked for. What is here already is decoded ahead."""
+        key = self._keys[group]
+        if self._rows.knows(key) or (self._kept is not None and self._kept.here):
             return 0
-        return self._file.prefetch(*self._spans[group], urgency)
+        asked = sum(self._file.prefetch(*span, urgency) for span in self._spans[group])
+        if not asked:
+            self._rows.want(key, self._sizes[group], partial(self._decode_if_here, group))
+        return asked
+
+    def _decode_if_here(self, group: int) -> Decode | None:
+        if not all(self._file.holds(*span) for span in self._spans[group]):
+            return None
+        return partial(self._decode, group, self._parts(group))
+
+    def _parts(self, group: int) -> list[tuple[int, memoryview]]:
+        return [(start, memoryview(self._file.copy(start, end))) for start, end in self._spans[group]]
 
     def sample(self, index: int) -> Sample:
         """Column → Python value; the key is `path#row`."""
         group = self._group_of(index)
-        columns = self._rows.get(self._shard.path, group)
-        if columns is None:
-            with self._arrow_errors(f"row group {group}"):
-                self._file.read(*self._spans[group])
-                table = self._parquet.read_row_group(group, use_threads=False)
-                columns = {
-                    name: column.to_pylist() for name, column in zip(table.column_names, table.columns, strict=True)
-                }
-            # Python objects weigh about twice what Arrow holds: 50 bytes a value on top
-            size = table.nbytes + 56 * table.num_rows * table.num_columns
-            self._rows.put(self._shard.path, group, columns, size)
-        row = index - self._starts[group]
-        return {**{name: values[row] for name, values in columns.items()}, "__key__": f"{self._shard.path}#{index}"}
+        try:
+            found = self._group(group).row(index - self._starts[group])
+        except (pa.ArrowException, ValueError, OverflowError) as error:  # a text that is not UTF-8; a year 10,000
+            raise SampleError(f"{self._shard.path}: its row {index} cannot be read: {error}") from error
+        found["__key__"] = self.key(index)
+        return found
+
+    def columns(self, group: int, indices: Sequence[int]) -> dict[str, list[Any]]:
+        """Column → Python values of these rows, which are all in one group."""
+        rows, first = self._group(group), self._starts[group]
+        try:
+            return rows.columns([index - first for index in indices])
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            where = f"rows {min(indices)} to {max(indices)}"
+            raise SampleError(f"{self._shard.path}: one of its {where} cannot be read: {error}") from error
+
+    def _group(self, group: int) -> Rows:
+        if self._kept is not None and group not in self._met:
+            self._met.add(group)
+            self._keep(self._kept)
+        return self._rows.get(self._keys[group], self._load, group)
+
+    def _load(self, group: int) -> Rows:
+        kept = self._kept
+        if kept is not None and kept.here:
+            try:
+                return kept.rows(self._starts[group], self._starts[group + 1] - self._starts[group])
+            except (pa.ArrowException, ValueError):
+                kept.forget()
+        return self._decode(group, self._parts(group))
+
+    def _keep(self, kept: KeptRows) -> None:
+        """Once all of the shard is here, keep what it holds decoded. Looks now and then."""
+        count, groups = len(self._met), range(len(self._spans))
+        filled = len(set(self._starts)) - 1  # nobody reads a group without rows
+        if (count % _LOOK_EVERY and count < filled) or not kept.wanted:
+            return
+        if all(self._file.holds(*span) for group in groups for span in self._spans[group]):
+            parts = [self._parts(group) for group in groups]
+            kept.keep(sum(self._sizes), lambda: (self._table(group, parts[group]) for group in groups))
+
+    def _decode(self, group: int, parts: list[tuple[int, memoryview]]) -> Rows:
+        return Rows(self._table(group, parts))
+
+    def _table(self, group: int, parts: list[tuple[int, memoryview]]) -> pa.Table:
+        """Any thread may do it: it has a file of its own, and touches nothing of the reader that changes."""
+        with self._errors(f"row group {group}"):
+            file = pa.PythonFile(SpanFile(parts, self._shard.bytes), mode="r")
+            parquet = pq.ParquetFile(file, metadata=self._metadata)
+            if self._at_most(group) <= MAX_GROUP_BYTES:
+                return parquet.read_row_group(group, columns=self._columns, use_threads=False)
+            return self._in_batches(parquet, group)
+
+    def _at_most(self, group: int) -> int:
+        """What the rows may take: as if each value of a column were all that its chunk holds."""
+        size, rows = self._sizes[group], self._starts[group + 1] - self._starts[group]
+        return int(size * max(1, rows))
+
+    def _in_batches(self, parquet: pq.ParquetFile, group: int) -> pa.Table:
+        """Half as fast again, but it notices what grows too large."""
+        batches, size = [], 0
+        for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=self._columns, use_threads=False):
+            batches.append(batch)
+            size += batch.nbytes
+            if size > MAX_GROUP_BYTES:
+                raise ValueError(f"it is more than {MAX_GROUP_BYTES >> 30} GiB when decoded")
+        return pa.Table.from_batches(batches, batches[0].schema if batches else parquet.schema_arrow)
 
     @contextmanager
-    def _arrow_errors(self, what: str) -> Iterator[None]:
+    def _errors(self, what: str) -> Iterator[None]:
         try:
             yield
         except (pa.ArrowException, OSError, ValueError) as error:
             raise SampleError(f"{self._shard.path}: its {what} cannot be read as parquet: {error}") from error
 
 
-def _span(group: Any, size: int) -> tuple[int, int]:
-    """The bytes of a row group: all its column chunks."""
-    starts, ends = [], []
-    for number in range(group.num_columns):
-        column = group.column(number)
-        start = column.data_page_offset
-        if column.dictionary_page_offset:  # some writers say 0 for none
-            start = min(start, column.dictionary_page_offset)
-        starts.append(start)
-        ends.append(start + column.total_compressed_size)
-    return max(min(starts, default=0), 0), min(max(ends, default=0), size)
+def _span(chunk: Any, padding: int, size: int) -> Span:
+    start = chunk.data_page_offset
+    if chunk.dictionary_page_offset:  # some writers say 0 for none
+        start = min(start, chunk.dictionary_page_offset)
+    return max(start, 0), max(min(start + chunk.total_compressed_size + padding, size), 0)

@@ -7,6 +7,19 @@ from typing import Any, Protocol
 Sample = dict[str, Any]
 
 
+class Ranges(Protocol):
+    """Bytes of a shard, or what it holds decompressed."""
+
+    def prefetch(self, start: int, end: int, urgency: float) -> int:
+        """Ask for the bytes [start, end) without waiting; how many bytes had to be asked for."""
+
+    def read(self, start: int, end: int) -> memoryview:
+        """The bytes [start, end). Waits."""
+
+    def copy(self, start: int, end: int) -> bytes:
+        """The same, copied. Waits."""
+
+
 class Reader(Protocol):
     """One open shard. Samples are numbered from 0 in the shard; every byte it sees is verified.
 

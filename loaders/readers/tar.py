@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from ...storage.errors import FormatError
 from ...storage.manifest import Shard
-from ...storage.shards.tar import read_sample
+from ...storage.shards.tar import find_members, read_sample
 from ..errors import SampleError
-from ..shard_file import ShardFile
-from .reader import Sample
+from .reader import Ranges, Sample
 
 
 class TarReader:
-    """A `Reader`. `index`: u64 little-endian, samples + 1 offsets in bytes."""
+    """A `Reader`. `offsets`: where each sample starts, and the end of the last. `views`: members are not copied."""
 
-    def __init__(self, shard: Shard, file: ShardFile, index: bytes) -> None:
-        self._shard, self._file = shard, file
-        if len(index) != 8 * (shard.samples + 1):
-            raise FormatError(f"the index of {shard.path} has {len(index)} bytes, expected {8 * (shard.samples + 1)}")
-        self._offsets = np.frombuffer(index, dtype="<u8")
-        if self._offsets[-1] > shard.bytes or np.any(self._offsets[1:] < self._offsets[:-1]):
-            raise FormatError(f"the index of {shard.path} does not ascend within its {shard.bytes} bytes")
+    def __init__(self, shard: Shard, file: Ranges, offsets: npt.NDArray[np.uint64], *, views: bool = False) -> None:
+        self._shard, self._file, self._offsets, self._views = shard, file, offsets, views
 
     def _span(self, index: int) -> tuple[int, int]:
         return int(self._offsets[index]), int(self._offsets[index + 1])
@@ -31,9 +26,14 @@ class TarReader:
         return self._file.prefetch(*self._span(index), urgency)
 
     def sample(self, index: int) -> Sample:
-        """Extension → bytes."""
+        """Extension → bytes, or a view of them."""
+        start, end = self._span(index)
+        copy = self._file.copy
         try:
-            key, fields = read_sample(self._file.read(*self._span(index)))
+            if self._views:
+                key, views = read_sample(self._file.read(start, end))
+                return {"__key__": key, **views}
+            key, found = find_members(lambda low, high: copy(start + low, start + high), end - start)
         except FormatError as error:
             raise SampleError(f"{self._shard.path}, sample {index}: {error.message}") from error
-        return {**fields, "__key__": key}
+        return {"__key__": key, **{name: copy(start + low, start + high) for name, (low, high) in found.items()}}

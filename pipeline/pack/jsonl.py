@@ -88,14 +88,14 @@ class JsonlRows:
             for number, line in lines(opened):
                 if number <= behind:
                     continue
-                row = _parse(line, first=number == 1)
+                row = parse_line(line, first=number == 1)
                 if isinstance(row, dict):
                     yield row, len(line or b""), number
                 elif row and skipped is not None:
                     skipped.add(f"{file.name} line {number}", row)
 
 
-def _parse(line: bytes | None, *, first: bool) -> dict[str, Any] | str:
+def parse_line(line: bytes | None, *, first: bool) -> dict[str, Any] | str:
     """The object on a line, or why there is none; no reason for a blank line."""
     if line is None:
         return f"longer than {MAX_ROW_BYTES >> 20} MiB"

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..describe import Facts
 from ..detect import SourceFile
+from ..facts import Facts
 from ..keeper import Keeper, Known
 
 

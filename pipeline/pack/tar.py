@@ -21,8 +21,8 @@ from ...storage.blocks.verified_file import disk_error
 from ...storage.errors import ConfigError
 from ...storage.limits import MIB
 from ...storage.shards.tar import BLOCK, split_name
-from ..describe import MAX_COLUMNS, Facts
 from ..detect import SourceFile, stamp_of
+from ..facts import MAX_COLUMNS, Facts
 from ..skipped import printable
 from .packed import Lookup, Packed, shard_key
 from .source import changed

@@ -81,18 +81,18 @@ class VerifiedFile:
             os.ftruncate(self._fd, layout.size)
         self._opened = Stamp.of(self._fd)
         marks = self._marks = mmap.mmap(self._marks_fd, length)
-        magic, owner, size, leaf_size, *stamp, boot = _HEADER.unpack_from(marks)
+        magic, owner, size, leaf_size, *stamp, booted = _HEADER.unpack_from(marks)
         fresh = fresh or (magic, size, leaf_size) != (_MAGIC, layout.size, layout.leaf_size)
         if fresh:
             marks[_HEADER.size :] = bytes(layout.leaves)
             stamp = [0, 0, 0, 0]
         else:
-            sealed = stamp == _fields(self._opened) and boot == _boot()
+            sealed = stamp == _fields(self._opened) and booted == boot()
             known = owner == lineage and not resized and not any(stamp)  # ours, and still being filled
             if (distrust and owner != lineage) or not (sealed or known):
                 self._doubt(marks)
                 stamp = [0, 0, 0, 0]
-        _HEADER.pack_into(marks, 0, _MAGIC, lineage, layout.size, layout.leaf_size, *stamp, _boot())
+        _HEADER.pack_into(marks, 0, _MAGIC, lineage, layout.size, layout.leaf_size, *stamp, boot())
 
     @staticmethod
     def _doubt(marks: mmap.mmap) -> None:
@@ -194,6 +194,18 @@ class VerifiedFile:
             return memoryview(b"")
         return memoryview(self._map)[start:end]
 
+    def copy(self, start: int, end: int) -> bytes:
+        """As `view`, but copied, and no page of the map is touched."""
+        data = os.pread(self._fd, end - start, start)
+        if len(data) < end - start:
+            raise StoreError(f"{self.path} is shorter than it was", hint="somebody truncated it; delete it")
+        return data
+
+    def let_go(self) -> None:
+        """Forget the pages of the map that were touched: they stay in the page cache, and views stay good."""
+        if self._map is not None:
+            self._map.madvise(mmap.MADV_DONTNEED)
+
     def claim(self, leaf: int) -> bool:
         """Try to become the one process that fetches this leaf; the kernel frees claims of the dead."""
         return lock_byte(self._marks_fd, fcntl.F_WRLCK, _HEADER.size + leaf, wait=False)
@@ -212,7 +224,7 @@ class VerifiedFile:
         marks = self._state()
         head = list(_HEADER.unpack_from(marks))
         if not any(head[4:8]):
-            head[4:] = [*_fields(Stamp.of(self._fd)), _boot()]
+            head[4:] = [*_fields(Stamp.of(self._fd)), boot()]
             _HEADER.pack_into(marks, 0, *head)
 
     def sync(self) -> None:
@@ -256,7 +268,7 @@ def _fields(stamp: Stamp) -> list[int]:
 
 
 @cache
-def _boot() -> bytes:
+def boot() -> bytes:
     """Eight bytes that differ from boot to boot; zeros where the system does not say."""
     try:
         return hashlib.sha256(Path("/proc/sys/kernel/random/boot_id").read_bytes()).digest()[:8]

@@ -265,13 +265,17 @@ class Planner:
         flight = self.flights[flight_id]
         if received > flight.received:
             flight.received, flight.moved_at = received, now
-            for want in self._left(flight):
-                want.progress_at = now
+            left = list(self._left(flight))
+            # the first half of a leaf, again and again from one source, is no progress
+            if left and received - flight.base > left[0].reached.get(flight.source, 0):
+                left[0].reached[flight.source] = received - flight.base
+                for want in left:
+                    want.progress_at = now
 
     def arrived(self, flight_id: int, leaf: int, now: float, length: int | None = None) -> bool:
         """A leaf came and was right. Whether the request should go on. `length`: if it was only guessed before."""
         flight = self.flights[flight_id]
-        flight.next, flight.moved_at = leaf + 1, now
+        flight.next, flight.moved_at, flight.base = leaf + 1, now, flight.received
         want = self._take((flight.object, leaf))
         if want is not None:
             self.useful_bytes += want.length if length is None else length

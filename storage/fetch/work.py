@@ -27,6 +27,7 @@ class Want:
     flights: int = 0
     tried: dict[str, str] = field(default_factory=dict)  # source → what it did, for messages
     banned: set[str] = field(default_factory=set)
+    reached: dict[str, int] = field(default_factory=dict)  # source → how many bytes of it came at best
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Flight:
     run_bytes: int
     started_at: float
     received: int = 0
+    base: int = 0  # of `received`, when the leaf before `next` came
     mark_at: float = 0.0
     mark_received: int = 0
     moved_at: float = 0.0

@@ -10,6 +10,7 @@ write an index and those who read by it alike; directories are passed over in si
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -137,22 +138,56 @@ def samples(read: Read, size: int, on_skipped: OnSkipped = _ignore) -> Iterator[
         yield SampleSpan(key, start, min(end, size), tuple(found))
 
 
-def read_sample(span: memoryview) -> tuple[str, dict[str, bytes]]:
-    """Key and extension → bytes of the one sample in `span`.
+def read_sample(span: memoryview) -> tuple[str, dict[str, memoryview]]:
+    """Key and extension → the bytes of the one sample in `span`: views of it. Raises as `find_members` does."""
+    key, found = find_members(lambda start, end: span[start:end].tobytes(), len(span))
+    return key, {extension: span[start:end] for extension, (start, end) in found.items()}
+
+
+def find_members(read: Callable[[int, int], bytes], size: int) -> tuple[str, dict[str, tuple[int, int]]]:
+    """Key of the one sample in `size` bytes, and extension → where its bytes start and end. Reads headers only.
 
     Raises `FormatError` when there is none, or an extension comes twice.
     """
-    found: dict[str, bytes] = {}
+    found: dict[str, tuple[int, int]] = {}
     key = None
-    for member, parts in _parts(lambda start, end: span[start:end], len(span)):
+    for (own, extension), start, end in _plain_parts(read, size) or _all_parts(read, size):
         if key is None:
-            key = parts[0]
-        if parts[0] != key or parts[1] in found:
-            raise FormatError(f"member {member.name!r} does not belong to sample {key!r}, or is there twice")
-        found[parts[1]] = bytes(span[member.offset : member.offset + member.size])
+            key = own
+        if own != key or extension in found:
+            raise FormatError(f"member {own}.{extension!r} does not belong to sample {key!r}, or is there twice")
+        found[extension] = start, end
     if key is None:
         raise FormatError("there is no sample in this part of the tar")
     return key, found
+
+
+_Part = tuple[tuple[str, str], int, int]  # key and extension, and where the data start and end
+
+
+def _all_parts(read: Read, size: int) -> Iterator[_Part]:
+    for member, parts in _parts(read, size):
+        yield parts, member.offset, member.offset + member.size
+
+
+def _plain_parts(read: Callable[[int, int], bytes], size: int) -> list[_Part] | None:
+    """What `_all_parts` yields, at half its price; None where a member is anything but a regular file of a short name
+    in a sample, or where the walk would raise.
+    """
+    found, at = list[_Part](), 0
+    while at < size:
+        head = read(at, min(at + BLOCK, size))
+        if len(head) < BLOCK or head[156] != 0x30 or head[345] or not head[0] or not _sums_up(head):
+            return None
+        digits, parts = head[124:136].rstrip(b"\0 "), split_name(_text(head[:100].partition(b"\0")[0]))
+        if digits.translate(None, b"01234567") or not digits or parts is None or parts[1] in RESERVED:
+            return None
+        start, length = at + BLOCK, int(digits, 8)
+        if start + length > size:
+            return None
+        found.append((parts, start, start + length))
+        at = start + -(-length // BLOCK) * BLOCK
+    return found if at == size else None
 
 
 def _parts(read: Read, size: int, on_skipped: OnSkipped = _ignore) -> Iterator[tuple[Member, tuple[str, str]]]:
@@ -179,9 +214,21 @@ def _after_sparse_map(read: Read, head: bytes, body: int, size: int) -> int:
 
 
 def _check_sum(head: bytes, at: int) -> None:
-    expected = _number(head[148:156], at)
-    if sum(head) - sum(head[148:156]) + 8 * 32 != expected:
+    _number(head[148:156], at)
+    if not _sums_up(head):
         raise FormatError(f"the tar header at byte {at} has a bad checksum")
+
+
+def _sums_up(head: bytes) -> bool:
+    """Whether the checksum is right. The sum of the bytes is the low half of Adler-32, 20 times faster than `sum`;
+    modulo 65,521, of at most 130,560.
+    """
+    field = head[148:156]
+    digits = field.partition(b"\0")[0].strip()
+    if field[0] & 0x80 or digits.translate(None, b"01234567"):
+        return False
+    expected = (int(digits, 8) if digits else 0) + sum(field) - 8 * 32
+    return (zlib.adler32(head) & 0xFFFF) == (1 + expected) % 65521
 
 
 def _number(field: bytes, at: int) -> int:

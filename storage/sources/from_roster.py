@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ...configs.roster import Provider, Roster
 from ..errors import ConfigError
+from .from_urls import sources_of_urls
 from .gateway import Gateway
 from .http import Endpoint
 from .mirror import Mirror
 from .netguard import NetGuard
-from .probe import Probed
 from .source import Source
 
 READABLE_KINDS = ("peer", "gateway", "mirror")
@@ -39,9 +39,7 @@ def sources_of(
                 hint=f"add a provider of kind {', '.join(READABLE_KINDS)}",
             )
         return sources
-    if not given:
-        raise ConfigError("no source is named", hint="give --from URL or --roster FILE")
-    return [Probed(url, Endpoint(url, redirect_guard=redirects)) for url in dict.fromkeys(given)]
+    return sources_of_urls(given, redirects)
 
 
 def _of_provider(provider: Provider, env: Mapping[str, str], redirects: NetGuard) -> Source:

@@ -120,7 +120,7 @@ def test_a_cached_file_believes_no_leaf_that_the_disk_lost(tmp_path: Path, monke
         path.write_bytes(b"".join(parts))
         os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
         marks.write_bytes(sealed)
-        monkeypatch.setattr(verified_file, "_boot", lambda: b"another!")
+        monkeypatch.setattr(verified_file, "boot", lambda: b"another!")
         with VerifiedFile(path, marks, layout).open(2) as file:
             assert [file.has(leaf) for leaf in range(4)] == [how == 1 for how in kept]
         monkeypatch.undo()

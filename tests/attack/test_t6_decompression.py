@@ -80,3 +80,25 @@ def test_a_parquet_file_that_lies_about_itself_is_refused(victim: Victim, tmp_pa
     assert outcome.error == "", outcome
     assert outcome.value["refused"] > 20
     assert outcome.peak_bytes < PEAK_BYTES
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_an_arrow_file_that_lies_about_itself_is_refused(victim: Victim, tmp_path: Path, compression: str) -> None:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    numbers = range(60)
+    table = pa.table(
+        {
+            "n": numbers,
+            "t": [f"text {n}" for n in numbers],
+            "l": [[n] * (n % 4) for n in numbers],
+            "s": [{"a": "x"}] * 60,
+        }
+    )
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_file(tmp_path / "x.arrow", table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=20)
+    outcome = victim.call("read_damaged_arrow", path=str(tmp_path / "x.arrow"), rows=60, tries=400, seed=seed)
+    assert outcome.error == "", outcome
+    assert outcome.value["refused"] > 20
+    assert outcome.peak_bytes < PEAK_BYTES

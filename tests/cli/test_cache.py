@@ -17,7 +17,7 @@ def test_listed_verified_healed_and_cleared(
     command: Command, dataset: Dataset, server: MirrorServer, tmp_path: Path
 ) -> None:
     where = ("--cache", str(tmp_path))
-    assert command("cache", "ls", *where, "--json").json() == {"files": [], "held_bytes": 0}
+    assert command("cache", "ls", *where, "--json").json() == {"files": [], "held_bytes": 0, "decoded_bytes": 0}
     reader = StreamingDataset(dataset.uri, sources=[server.url], cache=tmp_path)
     first = list(reader)
     used = command("cache", "ls", *where, "--json").json()

@@ -1,11 +1,13 @@
-"""What is killed: publish (in place, tar, parquet), get, car import, a peer's pin, the loader's cache, gc."""
+"""What is killed: publish (in place, tar, parquet), get, car import, a peer's pin, the loader, its fetcher, gc."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ from holdfast.storage.node.pin_records import PinRecords
 from holdfast.storage.node.server import Node, NodeOptions
 from holdfast.storage.sources.from_roster import sources_of
 from support.ageing import age
+from support.fetchers import processes, wait_until_gone
 
 KIB, MIB = 1 << 10, 1 << 20
 LEAF = 64 * KIB
@@ -232,6 +235,7 @@ class LoaderCache(_OverARepo):
     """Two epochs of a dataset through the cache; every sample is compared with its file."""
 
     cache_bytes = 1 << 40
+    fetcher = False
 
     def moved_bytes(self) -> int:
         return self.world.host.bytes()
@@ -239,7 +243,7 @@ class LoaderCache(_OverARepo):
     def work(self, place: Path) -> None:
         dataset = StreamingDataset(
             f"ipfs://{self.world.root}", sources=[self.world.host.url], cache=place / "cache",
-            cache_bytes=self.cache_bytes, shuffle=True, seed=1,
+            cache_bytes=self.cache_bytes, shuffle=True, seed=1, fetcher=self.fetcher,
         )  # fmt: skip
         for epoch in range(2):
             dataset.set_epoch(epoch)
@@ -264,6 +268,26 @@ class LoaderEvicting(LoaderCache):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.cache_bytes = world.size * 2 // 3
+
+
+class LoaderFetcher(LoaderCache):
+    """The same with a fetcher, which every second kill hits as well: the others find it still at work."""
+
+    fetcher = True
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._kills = 0
+
+    def after_kill(self, place: Path) -> None:
+        self._kills += 1
+        for pid in processes(place / "cache") if self._kills % 2 else ():
+            os.kill(pid, signal.SIGKILL)
+
+    def at_end(self, place: Path) -> None:
+        wait_until_gone(place / "cache")
+        said = (place / "cache/fetcher.log").read_text()
+        assert "Traceback" not in said, said
 
 
 class Collect(_OverARepo):
@@ -294,5 +318,6 @@ def scenarios(world: World) -> list[Scenario]:
     return [*publishes, Get(world), CarImport(world), Pin(world)] + [
         LoaderCache(world),
         LoaderEvicting(world),
+        LoaderFetcher(world),
         Collect(world),
     ]

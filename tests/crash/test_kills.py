@@ -13,10 +13,10 @@ from crash.killing import run
 from crash.scenarios import World, scenarios, world
 
 KILLS = 6
-SLOW = {"LoaderEvicting": 2}  # every run of it fetches for seconds
+SLOW = {"LoaderEvicting": 2, "LoaderFetcher": 3}  # every run of it fetches for seconds
 NAMES = (
     "publish tokens", "publish loose", "publish jsonl", "Get", "CarImport", "Pin", "LoaderCache", "LoaderEvicting",
-    "Collect",
+    "LoaderFetcher", "Collect",
 )  # fmt: skip
 pytestmark = pytest.mark.xdist_group("crash")  # one world for all
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from holdfast.loaders.errors import SampleError
-from holdfast.loaders.readers.parquet import DecodedRows, ParquetReader
+from holdfast.loaders.readers.arrow import ArrowReader
+from holdfast.loaders.readers.decoded import DecodedRows
+from holdfast.loaders.readers.parquet import ParquetReader
+from holdfast.loaders.readers.reader import Reader
 from holdfast.pipeline.publish import publish
 from holdfast.storage.cid import CID, RAW
 from holdfast.storage.dag.layout import FileLayout
 from holdfast.storage.errors import HoldfastError
 from holdfast.storage.manifest import Shard
+from holdfast.storage.shards.arrow import batch_table
 
 
 def publish_folder(source: str, repo: str) -> dict[str, object]:
@@ -33,9 +39,24 @@ class _Bytes:
     def read(self, start: int, end: int) -> memoryview:
         return memoryview(self._data)[start:end]
 
+    def copy(self, start: int, end: int) -> bytes:
+        return self._data[start:end]
+
 
 def read_damaged_parquet(path: str, rows: int, tries: int, seed: int) -> dict[str, int]:
     """Read a parquet file with some bytes of it changed, again and again; how it ended how often."""
+    return _read_damaged(path, rows, tries, seed, lambda shard, file: ParquetReader(shard, file, DecodedRows(1 << 20)))
+
+
+def read_damaged_arrow(path: str, rows: int, tries: int, seed: int) -> dict[str, int]:
+    """The same of an Arrow file, by the index of the whole one."""
+    data = Path(path).read_bytes()
+    index = batch_table(lambda start, end: data[start:end], len(data)).encode()
+    make = lambda shard, file: ArrowReader(shard, file, index, DecodedRows(1 << 20))
+    return _read_damaged(path, rows, tries, seed, make)
+
+
+def _read_damaged(path: str, rows: int, tries: int, seed: int, make: Callable[[Shard, Any], Reader]) -> dict[str, int]:
     right, rng, found = Path(path).read_bytes(), random.Random(seed), {"read": 0, "refused": 0}
     cid = str(CID.of(RAW, right))
     for _ in range(tries):
@@ -44,11 +65,9 @@ def read_damaged_parquet(path: str, rows: int, tries: int, seed: int) -> dict[st
             tail = rng.random() < 0.7  # most of what can be said wrongly is in the footer
             at = rng.randrange(len(data) - 800, len(data)) if tail else rng.randrange(len(data))
             data[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, data[at] ^ 1 << rng.randrange(8)])
-        shard = Shard(
-            path="data/x.parquet", cid=cid, bytes=len(data), samples=rows, first_sample=0, partition="default"
-        )
+        shard = Shard(path="data/x", cid=cid, bytes=len(data), samples=rows, first_sample=0, partition="default")
         try:
-            reader = ParquetReader(shard, _Bytes(bytes(data)), DecodedRows(1 << 20))  # type: ignore[arg-type]
+            reader = make(shard, _Bytes(bytes(data)))
             for row in range(rows):
                 reader.sample(row)
             found["read"] += 1

@@ -28,6 +28,7 @@ class Peer:
     missing: Callable[[int], bool] = lambda _object: False
     silent: Callable[[float], bool] = lambda _now: False
     max_rate: int | None = None
+    stalls_at: int | None = None  # bytes into each answer, for ever
     busy: Callable[[float], float] = lambda _now: 0.0  # answers 429 with this Retry-After, unless it is 0
 
 
@@ -89,7 +90,8 @@ class Swarm:
             at = now + peer.latency_s
             for leaf in range(start.first, start.last):
                 at += self._lengths[(start.object, leaf)] / peer.rate
-                flight.due.append((at, leaf))
+                if peer.stalls_at is None or (at - now - peer.latency_s) * peer.rate <= peer.stalls_at:
+                    flight.due.append((at, leaf))
 
     def _advance(self) -> None:
         """To the next event of any flight, or the next tick."""
@@ -135,7 +137,8 @@ class Swarm:
         peer = self._peer(flight.start.source)
         if peer.silent(flight.begun) or flight.error or peer.dead(self.now):
             return 0
-        return int(max(self.now - flight.begun - peer.latency_s, 0.0) * peer.rate)
+        received = int(max(self.now - flight.begun - peer.latency_s, 0.0) * peer.rate)
+        return received if peer.stalls_at is None else min(received, peer.stalls_at)
 
     def _tick(self) -> None:
         for number, flight in self._flights.items():

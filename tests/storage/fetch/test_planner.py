@@ -154,6 +154,23 @@ def test_drippers_that_take_turns_do_not_hold_a_leaf_for_ever() -> None:
     assert swarm.now <= 4.0 * swarm.policy.hard_deadline_factor + 10
 
 
+def test_the_same_half_of_a_leaf_again_and_again_is_no_progress() -> None:
+    """One source that stalls in the middle of every answer: it used to hold a leaf for ten deadlines."""
+    swarm = Swarm([Peer("half", stalls_at=1 << 19)], replace(FetchPolicy(), progress_deadline_s=20.0))
+    swarm.want(1, range(1))
+    swarm.run(limit_s=1000)
+    assert (1, 0) in swarm.planner.failed
+    assert swarm.now <= 2 * 20.0
+
+
+def test_a_slow_source_may_take_up_what_a_faster_one_left_half_done() -> None:
+    """What the second sends first is nothing new, but it is new from it."""
+    slow = Peer("slow", rate=40e3, latency_s=0.5)
+    swarm = Swarm([Peer("half", rate=50e6, stalls_at=900_000), slow], replace(FetchPolicy(), progress_deadline_s=15.0))
+    swarm.want(1, range(1))
+    _all_done(swarm.run(), 1)
+
+
 def test_a_slow_source_does_not_hold_up_the_last_leaves() -> None:
     swarm = Swarm([Peer("slow", rate=0.3e6), Peer("fast", rate=20e6)])
     swarm.want(1, range(64))

@@ -1,0 +1,1 @@
+"""Goals of the loader that are no cell of the table, one module each: `goals(setting)` measures them."""

@@ -1,0 +1,100 @@
+"""`stream_batches`: batches as columns, in a given order, with the bytes of the next ones already asked for.
+
+A batch is what torch's `default_collate` makes of its samples, without a dict for each of them in between: a row of
+text costs 1.5 µs in place of 7.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..storage.errors import HoldfastError
+
+_MAX_AHEAD = 8192  # samples; as for `stream`
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Rows:
+    """A batch: the indices of its samples in the dataset, and where each is: shard, and number therein.
+
+    `plan`: what a `Columns` found out when it asked for them, and needs again when it takes them.
+    """
+
+    indices: Indices
+    shards: Indices
+    offsets: Indices
+    plan: Any = None
+
+
+class Columns(Protocol):
+    """A dataset whose samples can be read as columns."""
+
+    def locate(self, indices: Indices) -> Rows:
+        """Where the samples of a batch are."""
+
+    def prefetch(self, rows: Rows, urgency: float) -> int:
+        """Ask for what they need; how many bytes had to be asked for."""
+
+    def take(self, rows: Rows) -> dict[str, Any]:
+        """Column → values: a tensor, or a list where torch makes none. Waits."""
+
+
+def rebatch(parts: Iterator[Indices], size: int, *, drop_last: bool) -> Iterator[Indices]:
+    """The same indices in arrays of `size`; a shorter one comes last, if at all."""
+    held: list[Indices] = []
+    count = 0
+    for part in parts:
+        held.append(part)
+        count += len(part)
+        if count >= size:
+            whole = np.concatenate(held)
+            yield from np.split(whole[: count - count % size], count // size)
+            held, count = [whole[count - count % size :]], count % size
+    if count and not drop_last:
+        yield np.concatenate(held)
+
+
+def stream_batches(
+    batches: Iterator[Indices], columns: Columns, prefetch_bytes: int, max_shards: int
+) -> Iterator[dict[str, Any]]:
+    """Yield each batch, in order. The bounds are those of `stream`, but that one batch is always asked for ahead."""
+    queue: deque[tuple[Rows, list[int], int]] = deque()
+    shards: Counter[int] = Counter()
+    ahead = samples = urgency = 0
+    doubtful: Rows | None = None  # what it needs could not even be asked for: nothing behind it is looked at
+    limit = 1  # doubles with every batch: the first ones do not wait for all that is asked for behind them
+    coming = next(batches, None)
+    while coming is not None or queue:
+        while coming is not None and len(queue) <= limit and doubtful is None:
+            if len(queue) > 1 and (ahead >= prefetch_bytes or samples >= _MAX_AHEAD or len(shards) >= max_shards):
+                break
+            rows = columns.locate(coming)
+            urgency += 1
+            try:
+                asked = columns.prefetch(rows, float(urgency))
+            except HoldfastError:  # said again when the batch is due: those before it can be had
+                asked, doubtful = 0, rows
+            ahead += asked
+            samples += len(coming)
+            touched = list(set(rows.shards.tolist()))  # of 64, a set is ten times as fast as `np.unique`
+            shards.update(touched)
+            queue.append((rows, touched, asked))
+            coming = next(batches, None)
+        limit = min(2 * limit, _MAX_AHEAD)
+        rows, touched, asked = queue.popleft()
+        yield columns.take(rows)
+        doubtful = None if doubtful is rows else doubtful
+        ahead -= asked
+        samples -= len(rows.indices)
+        for number in touched:
+            shards[number] -= 1
+            if not shards[number]:
+                del shards[number]

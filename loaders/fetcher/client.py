@@ -1,0 +1,267 @@
+"""`FetcherClient`: the fetcher of the cache folder, in the place of an engine of this process."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...storage.blocks.block import Block
+from ...storage.cid import CID
+from ...storage.errors import UnavailableError
+from ...storage.fetch.scoreboard import SourceStats
+from ...storage.sources.source import FileRef, Place
+from ..fetching import Report
+from ..spare import CachedFile
+from .start import reach
+from .terms import Terms, proxies
+from .wire import PROTOCOL, HungUpError, Line, Words, raise_error
+
+_DEATHS = 5  # of fetchers during one wait
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    ref: FileRef
+    own: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    cid: CID
+    root: CID
+    urgency: float
+
+
+class FetcherClient:
+    """Safe from any thread, one at a time: who waits for bytes lets others wait with it. Belongs to one process.
+
+    A fetcher that died is started again, and told again what is open; what it fetched is in the cache.
+    """
+
+    def __init__(self, folder: Path, terms: Terms, linger_s: float) -> None:
+        self._folder, self._terms, self._linger_s = folder, terms, linger_s
+        policy = terms.policy
+        # the fetcher ends every wait of ours with an error of its own before that
+        self._timeout_s = policy.progress_deadline_s * (policy.hard_deadline_factor + 1) + 30.0
+        self._lock = threading.RLock()
+        self._numbers = itertools.count(1)
+        self._files: dict[int, _Open] = {}
+        self._blocks: dict[int, _Wanted] = {}
+        self._line: Line | None = None
+        self._lineage = 0
+        self.fetchers = 0  # met so far
+
+    def connect(self, *, start: bool) -> bool:
+        """Whether there is a fetcher that works for us; with `start`, start one. Raises `ConfigError`."""
+        with self._lock:
+            sock = reach(self._folder, start=start, linger_s=self._linger_s)
+            if sock is None:
+                return False
+            line = Line(sock)
+            try:
+                line.send({"protocol": PROTOCOL, "proxies": proxies(), "terms": self._terms.words()})
+                words, _ = line.receive()
+                raise_error(words)
+            except HungUpError:
+                line.close()
+                return False
+            except BaseException:
+                line.close()
+                raise
+            if "lineage" not in words:
+                line.close()
+                return False
+            line.patience(self._timeout_s)
+            self._line, self._lineage = line, int(words["lineage"])
+            self.fetchers += 1
+            return True
+
+    @property
+    def blocks(self) -> FetcherClient:
+        """See `Fetching`."""
+        return self
+
+    @property
+    def lineage(self) -> int:
+        """Of the fetcher that works for us: what it marked in our files is believed."""
+        return self._lineage
+
+    def _again(self) -> None:
+        """The fetcher is gone: another one, and the state it needs. Raises `UnavailableError`."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+        for _ in range(_DEATHS):
+            try:
+                if self.connect(start=True):
+                    for number, opened in self._files.items():
+                        self._say_open(number, opened)
+                    for number, wanted in self._blocks.items():
+                        self._say_block(number, wanted)
+                    return
+            except HungUpError:
+                continue
+        raise UnavailableError(
+            f"the fetcher of {self._folder} cannot be reached", hint=f"see {self._folder / 'fetcher.log'}"
+        )
+
+    def _say(self, words: Words, payload: bytes = b"") -> None:
+        if self._line is None:
+            raise HungUpError("closed")
+        self._line.send(words, payload)
+
+    def _tell(self, words: Words) -> None:
+        """Say what needs no answer."""
+        try:
+            self._say(words)
+        except HungUpError:
+            self._again()
+
+    def _ask(self, words: Words) -> tuple[Words, bytes]:
+        """Say what has an answer, and wait for it. Raises what it says."""
+        for _ in range(_DEATHS):
+            try:
+                self._say(words)
+                assert self._line is not None
+                answer, payload = self._line.receive()
+            except HungUpError:
+                self._again()
+                continue
+            raise_error(answer)
+            return answer, bytes(payload)
+        raise UnavailableError(
+            f"the fetcher of {self._folder} died {_DEATHS} times", hint=f"see {self._folder / 'fetcher.log'}"
+        )
+
+    # -- files
+
+    def supply(self, ref: FileRef, file: CachedFile, own: int | None) -> ClientSupply:
+        """See `Fetching`."""
+        with self._lock:
+            number = next(self._numbers)
+            self._files[number] = opened = _Open(ref, own)
+            try:
+                self._say_open(number, opened)
+            except HungUpError:
+                self._again()
+            return ClientSupply(self, number, file)
+
+    def _say_open(self, number: int, opened: _Open) -> None:
+        layout = opened.ref.layout
+        self._say(
+            {
+                "op": "open", "file": number, "root": str(opened.ref.root), "path": opened.ref.path,
+                "cid": str(layout.cid), "size": layout.size, "leaf_size": layout.leaf_size,
+                "lineage": opened.own or self._lineage, "distrust": opened.own is not None,
+            },
+            layout.digests,
+        )  # fmt: skip
+
+    def ask(self, number: int, leaves: list[int], urgency: float) -> None:
+        """See `Supply.ask`."""
+        with self._lock:
+            self._tell({"op": "ask", "file": number, "leaves": leaves, "urgency": urgency})
+
+    def bring(self, number: int, leaves: list[int]) -> tuple[int, bytes] | None:
+        """See `Supply.bring`. A leaf and its bytes, when it lies in the memory of the fetcher."""
+        with self._lock:
+            words, payload = self._ask({"op": "bring", "file": number, "leaves": leaves})
+            return (int(words["leaf"]), payload) if "leaf" in words else None
+
+    def close_supply(self, number: int) -> None:
+        """The file is not needed any more. A fetcher that died knows that already."""
+        with self._lock:
+            if self._files.pop(number, None) is not None and self._line is not None:
+                try:
+                    self._say({"op": "close", "file": number})
+                except HungUpError:
+                    self._line.close()
+                    self._line = None
+
+    # -- blocks
+
+    def want_block(self, cid: CID, root: CID, place: Place | None = None, urgency: float = -1.0) -> int:
+        """See `FetchEngine.want_block`."""
+        with self._lock:
+            number = next(self._numbers)
+            self._blocks[number] = wanted = _Wanted(cid, root, urgency)
+            try:
+                self._say_block(number, wanted)
+            except HungUpError:
+                self._again()
+            return number
+
+    def _say_block(self, number: int, wanted: _Wanted) -> None:
+        self._say(
+            {
+                "op": "want_block", "block": number, "cid": str(wanted.cid), "root": str(wanted.root),
+                "urgency": wanted.urgency,
+            }
+        )  # fmt: skip
+
+    def take_block(self, handle: int) -> Block:
+        """See `FetchEngine.take_block`."""
+        with self._lock:
+            cid = self._blocks[handle].cid
+            try:
+                _, data = self._ask({"op": "take_block", "block": handle})
+            finally:
+                del self._blocks[handle]
+            return Block.verify(cid, data)
+
+    def close_file(self, handle: int) -> None:
+        """See `FetchEngine.close_file`: of a block that is not needed any more."""
+        with self._lock:
+            if self._blocks.pop(handle, None) is not None:
+                self._tell({"op": "drop_block", "block": handle})
+
+    # -- the rest
+
+    def report(self) -> Report:
+        """What the fetcher has fetched on these terms, for all its clients."""
+        with self._lock:
+            words, _ = self._ask({"op": "report"})
+            return Report(tuple(SourceStats(*row) for row in words["sources"]), words["useful"], words["hedged"])
+
+    def close(self) -> None:
+        """Hang up. Idempotent."""
+        with self._lock:
+            if self._line is not None:
+                self._line.close()
+            self._line = None
+
+
+class ClientSupply:
+    """A `Supply`: of one file, by the fetcher."""
+
+    def __init__(self, client: FetcherClient, number: int, file: CachedFile) -> None:
+        self._client, self._number, self._file = client, number, file
+        self._asked: set[int] = set()
+        self._fetcher = client.fetchers
+
+    def ask(self, missing: Sequence[int], urgency: float) -> list[int]:
+        """See `Supply`."""
+        if self._fetcher != self._client.fetchers:
+            self._fetcher = self._client.fetchers
+            self._asked.clear()  # the one that was asked is gone
+        wanted = [leaf for leaf in missing if leaf not in self._asked]
+        if wanted:
+            self._asked.update(wanted)
+            self._client.ask(self._number, wanted, urgency)
+        return wanted
+
+    def bring(self, missing: Sequence[int]) -> None:
+        """See `Supply`."""
+        found = self._client.bring(self._number, list(missing))
+        if found is not None:
+            self._file.write(found[0], memoryview(found[1]))
+
+    def close(self) -> None:
+        """See `Supply`."""
+        self._client.close_supply(self._number)
+
+
+__all__ = ["ClientSupply", "FetcherClient"]

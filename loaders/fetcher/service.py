@@ -1,0 +1,94 @@
+"""The fetcher's process: it listens while it has clients, and a moment longer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .place import Place, peer_uid
+from .session import Session
+from .shelf import Shelf
+from .wire import Line
+
+_MAX_CLIENTS = 1024
+_TICK_S = 0.2
+
+
+class Fetcher:
+    """Serves one cache folder, for `linger_s` longer than it has clients, because workers end with each epoch.
+
+    `run` returns when it is not needed any more, or when `stop` is called.
+    """
+
+    def __init__(self, folder: Path, linger_s: float) -> None:
+        self._place, self._linger_s = Place(folder), linger_s
+        self._shelf = Shelf(folder, int.from_bytes(os.urandom(8), "little") >> 1)
+        self._lines: set[Line] = set()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def run(self, on_ready: Callable[[], None]) -> bool:
+        """Serve; `on_ready` is called once clients can connect. False: another fetcher has this folder."""
+        fd = os.open(self._place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            listener = self._place.listen()
+            try:
+                on_ready()
+                self._accept(listener)
+            finally:
+                self._place.socket.unlink(missing_ok=True)  # while the lock is held: it is ours
+                listener.close()
+                for line in list(self._lines):
+                    line.close()
+                self._shelf.close_all()
+        finally:
+            os.close(fd)
+        return True
+
+    def stop(self) -> None:
+        """End; clients see that the line is dead. Safe in a signal handler."""
+        self._stop.set()
+
+    def _accept(self, listener: socket.socket) -> None:
+        listener.settimeout(_TICK_S)
+        idle_since = time.monotonic()
+        while not self._stop.is_set():
+            if self._lines:
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > self._linger_s:
+                return
+            try:
+                sock, _ = listener.accept()
+            except TimeoutError:
+                continue
+            if peer_uid(sock) != os.geteuid() or len(self._lines) >= _MAX_CLIENTS:
+                sock.close()
+                continue
+            sock.settimeout(None)
+            line = Line(sock)
+            with self._lock:
+                self._lines.add(line)
+            threading.Thread(target=self._serve, args=(line,), name="holdfast-client", daemon=True).start()
+
+    def _serve(self, line: Line) -> None:
+        try:
+            Session(line, self._shelf).serve()
+        finally:
+            with self._lock:
+                self._lines.discard(line)
+
+
+def stop_on_signals(fetcher: Fetcher) -> None:
+    """SIGTERM ends it; Ctrl-C is for the program that uses it, which ends it by hanging up."""
+    signal.signal(signal.SIGTERM, lambda *_: fetcher.stop())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

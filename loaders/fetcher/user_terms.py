@@ -1,0 +1,29 @@
+"""The `Terms` of what a user gave: apart, because a fetcher that is told them need not know how they are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ...configs.roster import Roster, write_roster
+from ...configs.settings import default_roster
+from ...storage.fetch.policy import FetchPolicy
+from ...storage.session import SourcesArgument, choose_sources
+from ...storage.sources.netguard import NetGuard
+from .terms import Terms
+
+
+def terms_of(sources: SourcesArgument, guard: NetGuard, policy: FetchPolicy, env: Mapping[str, str]) -> Terms:
+    """The terms of a user's arguments. Raises `ConfigError`, as `choose_sources` does."""
+    choose_sources(sources, redirects=guard)
+    allowed = tuple(str(network) for network in guard.allowed)
+    found = default_roster(env) if sources is None else sources
+    if isinstance(found, str) and found.startswith(("http://", "https://")):
+        found = [found]
+    if isinstance(found, Sequence) and not isinstance(found, str):
+        return Terms(tuple(found), (), allowed, policy)
+    assert found is not None
+    roster = found if isinstance(found, Roster) else Roster.load(Path(found))
+    names = {name for provider in roster.providers for name in (provider.token_env, provider.headers_env) if name}
+    held = tuple(sorted((name, env[name]) for name in names if name in env))
+    return Terms(write_roster(roster.providers), held, allowed, policy)

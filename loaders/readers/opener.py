@@ -1,0 +1,64 @@
+"""`Opener`: the reader of a shard, by the format of the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from ...storage.errors import UnsupportedError
+from ...storage.manifest import Shard, ShardFormat
+from ..decompressed import DecompressedShard
+from ..runtime import Runtime
+from .arrow import ArrowReader
+from .decoded import DecodedRows
+from .jsonl import JsonlReader
+from .kept_rows import KeptRows
+from .offsets import offsets_of
+from .parquet import ParquetReader
+from .reader import Reader
+from .tar import TarReader
+
+_DECODED_BYTES = 256 << 20
+_THREADS = 2  # that decompress shards ahead, or keep decoded rows
+
+
+class Opener:
+    """For one process, and one thread of it."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        format_: ShardFormat,
+        columns: Sequence[str] | None,
+        *,
+        views: bool = False,
+        keeps: bool = False,
+    ) -> None:
+        self._runtime, self._format, self._columns, self._views = runtime, format_, columns, views
+        self._keeps = keeps
+        self._rows = DecodedRows(_DECODED_BYTES)
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decompress")
+
+    def open(self, shard: Shard) -> Reader:
+        """A reader of the shard, which is open and leased while the reader is."""
+        runtime = self._runtime
+        match self._format:
+            case "tar":
+                offsets = offsets_of(shard, runtime.index(shard), shard.bytes)
+                return TarReader(shard, runtime.open_shard(shard), offsets, views=self._views)
+            case "parquet":
+                kept = KeptRows(shard, self._columns, runtime.decoded, self._pool) if self._keeps else None
+                return ParquetReader(shard, runtime.open_shard(shard), self._rows, self._columns, kept)
+            case "arrow":
+                return ArrowReader(shard, runtime.open_shard(shard), runtime.index(shard), self._rows, self._columns)
+            case "tar.zst" | "jsonl.zst":
+                offsets = offsets_of(shard, runtime.index(shard), None)
+                whole = DecompressedShard(
+                    shard, int(offsets[-1]), partial(runtime.open_shard, shard), runtime.decoded, self._pool
+                )
+                if self._format == "jsonl.zst":
+                    return JsonlReader(shard, whole, offsets)
+                return TarReader(shard, whole, offsets, views=self._views)
+            case _:
+                raise UnsupportedError(f"{shard.path} is no shard of samples: its format is {self._format}")

@@ -1,0 +1,211 @@
+"""Samples that cannot be built: named and raised, or left out, counted, and never lost count of."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tarfile
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from holdfast import DataLoader, IndexedDataset, Mixture, StreamingDataset
+from holdfast.loaders.errors import SampleError
+from holdfast.storage.errors import ConfigError, IntegrityError, UnavailableError
+from support.mirror_server import MirrorServer, Reply
+
+Serve = Callable[..., MirrorServer]
+Make = Callable[..., StreamingDataset]
+SIZE = 120
+BAD = {3, 4, 5, 6, 40, 77, 119}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, publish_folder: Any) -> Any:
+    """A tar of 120 samples; seven hold JSON that is none."""
+    source = tmp_path_factory.mktemp("src")
+    with tarfile.open(source / "a.tar", "w") as tar:
+        for number in range(SIZE):
+            info, data = tarfile.TarInfo(f"s{number:03d}.json"), b"{" if number in BAD else b"%d" % number
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return publish_folder(source, leaf_size=16384)
+
+
+@pytest.fixture
+def make(published: Any, serve: Serve, tmp_path: Path) -> Make:
+    url = serve(published.folder).url
+    given = {"sources": [url], "cache": tmp_path, "seed": 7, "decode": "torch", "on_error": "skip"}
+    return lambda **options: StreamingDataset(published.uri, **{**given, **options})
+
+
+def numbers(samples: Any) -> list[int]:
+    return [sample["__index__"] for sample in samples]
+
+
+def flat(batches: Any) -> list[int]:
+    return [sample["__index__"] for batch in batches for sample in batch]
+
+
+def order(make: Make) -> list[int]:
+    """Every position of the pass: nothing is decoded, so nothing fails."""
+    return numbers(make(decode=None))
+
+
+def test_an_error_names_shard_and_sample(make: Make) -> None:
+    with pytest.raises(SampleError, match=r"^data/a\.tar, sample 's003': member 'json' cannot be decoded: "):
+        list(make(on_error="raise", shuffle=False))
+
+    def refuse(sample: dict[str, Any]) -> Any:
+        raise KeyError("label")
+
+    with pytest.raises(SampleError, match=r"^data/a\.tar, sample 's000' \(index 0\): decode= failed: 'label'"):
+        list(make(on_error="raise", shuffle=False, decode=refuse))
+
+
+def test_skipped_samples_are_left_out_counted_and_told_once_a_pass(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = make()
+    whole = order(make)
+    with caplog.at_level(logging.WARNING, "holdfast.loader"):
+        assert numbers(dataset) == [number for number in whole if number not in BAD]
+    assert len(caplog.records) == 1
+    assert f"{len(BAD)} samples were left out; the first: data/a.tar, sample" in caplog.messages[0]
+    assert (dataset.stats().skipped, dataset.stats().samples) == (len(BAD), SIZE - len(BAD))
+    list(dataset)
+    assert dataset.stats().skipped == 2 * len(BAD)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 37, SIZE - len(BAD) - 1, SIZE])
+def test_a_dataset_goes_on_behind_what_it_left_out(make: Make, stop: int) -> None:
+    first, second = make(), make()
+    seen = numbers(islice(first, stop))
+    state = json.loads(json.dumps(first.state_dict()))
+    second.load_state_dict(state)
+    assert seen + numbers(second) == [number for number in order(make) if number not in BAD]
+    if 0 < stop < SIZE:
+        assert state["start"] == order(make).index(seen[-1]) + 1
+
+
+@pytest.mark.parametrize(("workers", "then"), [(0, 0), (0, 2), (2, 0), (2, 2)])
+@pytest.mark.parametrize("stop", [1, 9, 30])
+def test_batches_get_shorter_and_any_loader_goes_on(make: Make, workers: int, then: int, stop: int) -> None:
+    whole = order(make)
+    loader = DataLoader(make(), batch_size=3, num_workers=workers, collate_fn=list)
+    found = list(islice(loader, stop))
+    state = loader.state_dict()
+    seen = [[number for number in whole[at : at + 3] if number not in BAD] for at in range(0, SIZE, 3)]
+    assert [numbers(batch) for batch in found] == [batch for batch in seen if batch][:stop]
+    again = DataLoader(make(), batch_size=5, num_workers=then, collate_fn=list)
+    again.load_state_dict(state)
+    assert flat(found) + flat(again) == [number for number in whole if number not in BAD]
+    assert flat(again) == [number for number in whole if number not in BAD], "the next pass is a whole one"
+
+
+def test_a_batch_of_nothing_but_holes_does_not_come(make: Make) -> None:
+    loader = DataLoader(make(shuffle=False), batch_size=2)  # with torch's own collate_fn
+    found = [batch["__index__"].tolist() for batch in loader]
+    assert found[:3] == [[0, 1], [2], [7]]
+    assert loader.state_dict()["start"] in (0, SIZE)
+    assert numbers(loader.dataset) == [number for number in range(SIZE) if number not in BAD], "holes are the loader's"
+
+
+def test_workers_that_live_on_leave_the_same_out(make: Make) -> None:
+    wanted = [number for number in order(make) if number not in BAD]
+    loader = DataLoader(make(), batch_size=4, num_workers=2, collate_fn=list, persistent_workers=True)
+    assert [flat(loader), flat(loader)] == [wanted, wanted]
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchdatas_loader_loses_and_repeats_nothing(make: Make, workers: int) -> None:
+    load = lambda: StatefulDataLoader(make(batch_size=4), batch_size=4, num_workers=workers, collate_fn=list)
+    loader, again = load(), load()
+    seen = flat(islice(loader, 5))
+    again.load_state_dict(loader.state_dict())
+    assert sorted(seen + flat(again)) == sorted(set(range(SIZE)) - BAD)
+
+
+def test_a_mixture_leaves_out_what_its_datasets_do(make: Make) -> None:
+    mixture = Mixture([make(), make(seed=8)], (2, 1), samples=3 * SIZE // 2)
+    whole = Mixture([make(decode=None), make(decode=None, seed=8)], (2, 1), samples=3 * SIZE // 2)
+    wanted = [number for number in numbers(whole) if number not in BAD]
+    loader = DataLoader(mixture, batch_size=6, collate_fn=list)
+    seen = flat(islice(loader, 11))
+    loader.load_state_dict(loader.state_dict())
+    assert seen + flat(loader) == wanted
+    assert numbers(mixture) == wanted
+
+
+@pytest.mark.parametrize("error", [IntegrityError, UnavailableError, MemoryError])
+def test_what_is_not_the_samples_fault_is_never_skipped(make: Make, error: type[Exception]) -> None:
+    def refuse(sample: dict[str, Any]) -> Any:
+        raise error("not the sample")
+
+    with pytest.raises(error, match="not the sample"):
+        next(iter(make(decode=refuse)))
+
+
+def test_unavailable_bytes_are_never_skipped(published: Any, serve: Serve, tmp_path: Path) -> None:
+    gone = lambda path, reply: Reply(404, {}, b"") if path.startswith("data/") else None
+    url = serve(published.folder, gone).url
+    dataset = StreamingDataset(published.uri, sources=[url], cache=tmp_path, deadline_s=1.0, on_error="skip")
+    with pytest.raises(UnavailableError):
+        next(iter(dataset))
+    dataset.close()
+
+
+def test_a_shard_that_cannot_be_read_is_left_out_whole(publish_folder: Any, serve: Serve, tmp_path: Path) -> None:
+    """A parquet row group whose bytes were damaged before they were published."""
+    (tmp_path / "src").mkdir()
+    path = tmp_path / "src" / "a.parquet"
+    with pq.ParquetWriter(path, pa.schema({"x": pa.int64()}), compression="zstd", use_dictionary=False) as writer:
+        for first in range(0, 400, 100):
+            writer.write_table(pa.table({"x": range(first, first + 100)}))
+    column = pq.ParquetFile(path).metadata.row_group(2).column(0)
+    data = bytearray(path.read_bytes())
+    end = column.data_page_offset + column.total_compressed_size
+    data[end - 60 : end] = bytes(60)
+    path.write_bytes(data)
+    published = publish_folder(tmp_path / "src", leaf_size=16384)
+    url = serve(published.folder).url
+    dataset = StreamingDataset(published.uri, sources=[url], cache=tmp_path / "c", on_error="skip")
+    assert sorted(sample["x"] for sample in dataset) == [*range(200), *range(300, 400)]
+    assert dataset.stats().skipped == 100
+    dataset.close()
+    indexed = IndexedDataset(published.uri, sources=[url], cache=tmp_path / "c")
+    assert indexed[199]["x"] == 199
+    with pytest.raises(SampleError, match=r"data/a\.parquet: its row group 2 "):
+        indexed[200]
+
+
+def test_a_footer_that_nobody_has_ends_a_pass_when_its_sample_is_due(
+    publish_folder: Any, serve: Serve, tmp_path: Path
+) -> None:
+    (tmp_path / "src").mkdir()
+    for name, first in (("a", 0), ("b", 500)):
+        table = pa.table({"x": range(first, first + 500)})
+        pq.write_table(table, tmp_path / "src" / f"{name}.parquet", row_group_size=100)
+    published = publish_folder(tmp_path / "src", leaf_size=16384)
+    server = serve(published.folder, lambda path, _: Reply(404, {}, b"") if path == "data/b.parquet" else None)
+    dataset = StreamingDataset(
+        published.uri, sources=[server.url], cache=tmp_path / "c", shuffle=False, deadline_s=0.5, on_error="skip"
+    )
+    seen: list[int] = []
+    with pytest.raises(UnavailableError, match=r"data/b\.parquet"):
+        seen.extend(sample["x"] for sample in dataset)
+    assert seen == list(range(500))
+    dataset.close()
+
+
+def test_on_error_is_one_of_two(make: Make) -> None:
+    with pytest.raises(ConfigError, match="on_error='ignore'"):
+        make(on_error="ignore")
