@@ -31,6 +31,7 @@ LOADERS = (
     Loader(OURS, "ours", ""),
     Loader(OURS_TORCH, "ours", ""),
     Loader(OURS_REVERIFY, "ours", "", cold=False),
+    Loader("holdfast, decoded cache", "ours", "", corpora=("text",)),
     Loader("webdataset", "webdataset", "wds", warm=False),
     Loader("webdataset cache_dir", "webdataset", "wds"),
     Loader("mosaic", "mosaic", "mds"),

@@ -43,26 +43,34 @@ def measure(material: Material, plan: Plan, work: Path, results: Results, save: 
     """All cells of a corpus; rows of this call begin empty, and are saved after each cell."""
     fresh: dict[tuple[str, str], Row] = {}
     with nginx(material.served, work / "nginx") as host:
-        for number in range(plan.rounds):
+        for number in range(plan.rounds + 1):  # memory is measured first, in a round that is not timed
             for cell in cells.cells(material.corpus):
                 found = cells.wanted(cell, plan.only)
                 loaders = list(dict.fromkeys(found["cold"] + found["warm"]))
                 random.Random(number).shuffle(loaders)
                 for loader in loaders:
-                    runs = _pair(loader, cell, material, host.url, plan, work / "cache", found)
+                    runs = _pair(loader, cell, material, host.url, plan, work / "cache", found, memory=not number)
                     for state, run in runs.items():
                         _keep(fresh, results, cell.name(state), loader.name, run, material, plan)
-                        say(f"round {number + 1}: {cell.name(state)}: {loader.name}: {_short(run)}")
+                        say(f"round {number}: {cell.name(state)}: {loader.name}: {_short(run)}")
                 name = f"{cell.name('cold')}: {cells.BY_HAND}"
-                if material.corpus == "images" and plan.only.search(name):
+                if number and material.corpus == "images" and plan.only.search(name):
                     run = _by_hand(material, host.url, work / "curl", plan)
                     _keep(fresh, results, cell.name("cold"), cells.BY_HAND, run, material, plan)
-                    say(f"round {number + 1}: {name}: {_short(run)}")
+                    say(f"round {number}: {name}: {_short(run)}")
                 save()
 
 
 def _pair(
-    loader: Loader, cell: Cell, material: Material, url: str, plan: Plan, cache: Path, found: dict[str, list[Loader]]
+    loader: Loader,
+    cell: Cell,
+    material: Material,
+    url: str,
+    plan: Plan,
+    cache: Path,
+    found: dict[str, list[Loader]],
+    *,
+    memory: bool,
 ) -> dict[str, dict[str, Any]]:
     """A cold epoch and then, in a second process on the same cache, a warm one."""
     runs: dict[str, dict[str, Any]] = {}
@@ -70,23 +78,25 @@ def _pair(
     filling = loader if loader.cold else replace(loader, name=cells.OURS)
     job = cells.job(loader, cell, material, url, cache)
     if loader in found["cold"] or loader.name != "numpy memmap":
-        cold = _run(filling, replace(job, loader=filling.name.replace(",", "")), material, plan)
+        cold = _run(filling, replace(job, loader=filling.name.replace(",", "")), material, plan, memory=memory)
         if loader in found["cold"]:
             runs["cold"] = cold
     if loader in found["warm"]:
-        runs["warm"] = _run(loader, job, material, plan)
+        runs["warm"] = _run(loader, job, material, plan, memory=memory)
     shutil.rmtree(cache, ignore_errors=True)
     return runs
 
 
-def _run(loader: Loader, job: Any, material: Material, plan: Plan) -> dict[str, Any]:
+def _run(loader: Loader, job: Any, material: Material, plan: Plan, *, memory: bool) -> dict[str, Any]:
     level(int(_LEVEL_BYTES * max(plan.scale, 0.1)))
     command = [str(python_of(loader.peer)), "-m", "benchmarks.loaders.epoch", job.to_json()]
     home = Path(job.cache).parent / "home"
     home.mkdir(exist_ok=True)
-    done = watch(command, child_environment(home), plan.cap_s, home)
+    done = watch(command, child_environment(home), plan.cap_s, home, memory=memory)
     shutil.rmtree(home, ignore_errors=True)
-    run: dict[str, Any] = {"problem": done.problem, "peak_pss": done.peak_pss, "peak_anonymous": done.peak_anonymous}
+    if memory:
+        return {"problem": done.problem, "peak_pss": done.peak_pss, "peak_anonymous": done.peak_anonymous}
+    run: dict[str, Any] = {"problem": done.problem}
     run |= {"cpu_s": round(done.cpu_s, 3), "load_1min": round(os.getloadavg()[0], 2)}
     if done.said is not None:
         run |= {name: round(value, 4) for name, value in done.said.items()}
@@ -116,8 +126,6 @@ def _by_hand(material: Material, url: str, folder: Path, plan: Plan) -> dict[str
         "epoch_s": round(seconds, 4),
         "first_s": round(seconds, 4),
         "cpu_s": 0.0,
-        "peak_pss": 0,
-        "peak_anonymous": 0,
     }
 
 
@@ -135,8 +143,9 @@ def _keep(
 def _short(run: dict[str, Any]) -> str:
     if run["problem"]:
         return str(run["problem"])
-    memory = f", {run['peak_pss'] / 1e6:.0f} MB" if run["peak_pss"] else ""
-    return f"{run['epoch_s']:.2f} s, first batch {run['first_s']:.2f} s{memory}"
+    if "peak_pss" in run:
+        return f"{run['peak_pss'] / 1e6:.0f} MB"
+    return f"{run['epoch_s']:.2f} s, first batch {run['first_s']:.2f} s"
 
 
 def say(text: str) -> None:

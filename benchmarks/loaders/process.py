@@ -33,15 +33,17 @@ class Watched:
     peak_anonymous: int  # the same without what is mapped: files, a cache in /dev/shm, tensors shared by workers
 
 
-def watch(command: list[str], environment: Mapping[str, str], cap_s: float, folder: Path) -> Watched:
-    """Run `command` in `folder`; all that it started is ended with it."""
+def watch(
+    command: list[str], environment: Mapping[str, str], cap_s: float, folder: Path, *, memory: bool = False
+) -> Watched:
+    """Run `command` in `folder`; all that it started is ended with it. `memory`: watch that too, which slows it."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, env=dict(environment), cwd=folder,
             start_new_session=True,
         )  # fmt: skip
-        peak = _Peak(process.pid)
+        peak = _Peak(process.pid, watching=memory)
         timer = threading.Timer(cap_s, lambda: _end(process.pid))
         timer.start()
         try:
@@ -100,10 +102,10 @@ class _Peak:
     50 ms, and PSS when there is more of that than before, and every second, but for a tenth of the time at most.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, watching: bool) -> None:
         self.bytes = self.anonymous = 0
         self._pid, self._stopped = pid, threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+        self._thread = threading.Thread(target=self._watch if watching else self._stopped.wait)
         self._thread.start()
 
     def stop(self) -> None:

@@ -41,9 +41,9 @@ class Row:
         return [float(run[name]) for run in self.good if name in run]
 
     def median(self, name: str) -> float | None:
-        """Of the good runs; None if fewer than half of the runs were good."""
+        """Of the good runs that have it; None if fewer than half of the runs were good."""
         found = self.figures(name)
-        return statistics.median(found) if found and 2 * len(found) >= len(self.runs) else None
+        return statistics.median(found) if found and 2 * len(self.good) >= len(self.runs) else None
 
     @property
     def rate(self) -> float | None:

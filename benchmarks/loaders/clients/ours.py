@@ -1,4 +1,7 @@
-"""holdfast: its own `DataLoader`, or torch's over `StreamingDataset`; with verification, as always."""
+"""holdfast: its own `DataLoader`, or torch's over `StreamingDataset`; with verification, as always.
+
+Its own makes columns where nobody collates: a list of texts, an array of tokens.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,17 @@ def batches(job: Job) -> Iterator[Batch]:
         seq_len=SEQ_LEN if job.corpus == "tokens" else None,
         reverify="reverify" in job.loader,
         decode="torch" if job.corpus == "jpeg" else None,
+        decoded_cache="decoded" in job.loader,
     )
-    make: Any = torch.utils.data.DataLoader if "torch" in job.loader else DataLoader
-    yield from make(dataset, batch_size=job.batch, num_workers=job.workers, collate_fn=_COLLATE[job.corpus])
+    if "torch" in job.loader:
+        plain = torch.utils.data.DataLoader[Any]
+        yield from plain(dataset, job.batch, num_workers=job.workers, collate_fn=_COLLATE[job.corpus])
+    elif job.corpus == "text":
+        yield from ((batch["text"], batch["id"]) for batch in DataLoader(dataset, job.batch, job.workers))
+    elif job.corpus == "tokens":
+        yield from ((batch["tokens"], None) for batch in DataLoader(dataset, job.batch, job.workers))
+    else:
+        yield from DataLoader(dataset, job.batch, job.workers, collate_fn=_COLLATE[job.corpus])
     dataset.close()
 
 
