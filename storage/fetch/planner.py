@@ -267,10 +267,12 @@ class Planner:
             flight.received, flight.moved_at = received, now
             left = list(self._left(flight))
             # the first half of a leaf, again and again from one source, is no progress
-            if left and received - flight.base > left[0].reached.get(flight.source, 0):
+            if left and left[0].key[1] == flight.next:
+                if received - flight.base <= left[0].reached.get(flight.source, 0):
+                    return
                 left[0].reached[flight.source] = received - flight.base
-                for want in left:
-                    want.progress_at = now
+            for want in left:  # if another source brought the leaf that comes now, those behind it come all the same
+                want.progress_at = now
 
     def arrived(self, flight_id: int, leaf: int, now: float, length: int | None = None) -> bool:
         """A leaf came and was right. Whether the request should go on. `length`: if it was only guessed before."""

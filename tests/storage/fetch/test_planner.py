@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.storage.fetch.planner import Planner
 from holdfast.storage.fetch.policy import FetchPolicy
+from holdfast.storage.fetch.scoreboard import Score
 from support.swarm import Peer, Swarm
 
 MIB = 1 << 20
@@ -169,6 +171,23 @@ def test_a_slow_source_may_take_up_what_a_faster_one_left_half_done() -> None:
     swarm = Swarm([Peer("half", rate=50e6, stalls_at=900_000), slow], replace(FetchPolicy(), progress_deadline_s=15.0))
     swarm.want(1, range(1))
     _all_done(swarm.run(), 1)
+
+
+def test_bytes_of_a_leaf_that_another_source_brought_are_not_booked_to_the_next_one() -> None:
+    planner = Planner([Score("a", None), Score("b", None)], replace(FetchPolicy(), progress_deadline_s=30.0))
+    for leaf in range(2):
+        planner.want(1, leaf, 1000, float(leaf), 0.0)
+    start = planner.next(0.0)
+    assert start is not None
+    assert (start.first, start.last) == (0, 2)
+    planner.progressed(start.flight, 10, 1.0)
+    planner._take((1, 0))  # a hedge brought it
+    planner.progressed(start.flight, 990, 20.0)  # still of leaf 0
+    planner.arrived(start.flight, 0, 21.0)
+    for second in range(21, 60):
+        planner.progressed(start.flight, 1000 + 10 * (second - 20), float(second))
+        planner.tick(float(second))
+        assert (1, 1) in planner.wants, "it moves, so it is waited for"
 
 
 def test_a_slow_source_does_not_hold_up_the_last_leaves() -> None:
