@@ -47,7 +47,9 @@ def begin(folder: Path, limit: float, linger_s: float) -> None:
     ready, tell = os.pipe()
     try:
         # the log of the one before is kept until one starts: who wins the lock is not known here, so it is appended to
-        with place.log.open("ab") as log:
+        # whoever else may write here must not lead us to another file, nor hold us up by a pipe
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(place.log, flags, 0o600), "ab") as log:
             if log.tell() > 1 << 20:
                 log.truncate(0)
             process = subprocess.Popen(  # noqa: S603 - ourselves

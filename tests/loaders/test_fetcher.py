@@ -261,3 +261,17 @@ def test_the_main_process_sees_what_was_fetched_for_its_workers(texts: Any, serv
     assert size <= stats.verified_bytes <= 1.5 * size + 100_000
     assert [source.url for source in stats.sources] == [server.url]
     wait_until_gone(tmp_path)
+
+
+def test_a_log_that_is_a_link_is_not_followed(texts: Any, serve: Serve, tmp_path: Path) -> None:
+    """Who may write into the folder could have any file of ours cut to nothing: an engine of our own reads on."""
+    expected, published = texts
+    victim, cache = tmp_path / "victim", tmp_path / "cache"
+    victim.write_bytes(bytes(2 << 20))
+    cache.mkdir()
+    (cache / "fetcher.log").symlink_to(victim)
+    dataset = StreamingDataset(published.uri, sources=[serve(published.folder).url], cache=cache, fetcher=True)
+    assert len(collect(dataset)) == len(expected)
+    dataset.close()
+    assert victim.read_bytes() == bytes(2 << 20)
+    assert not processes(cache)
