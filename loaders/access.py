@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import weakref
@@ -84,6 +85,8 @@ class Access:
         """Engine, cache and open shards of this process."""
         if self._runtime is None or self._runtime.pid != os.getpid():
             # after a fork the parent's threads and sockets are not ours: leave them, make our own
+            if get_worker_info() is not None:
+                gc.freeze()  # a full collection would copy the parent's pages into each worker: 46 MB, for torch alone
             self._runtime = Runtime(self.uri.root, self._fetching(), self._cache).open()
             weakref.finalize(self, self._runtime.close)  # a dataset that is dropped ends its threads
         return self._runtime

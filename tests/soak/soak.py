@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support import fetchers
+
 from .chaos import Chaos
 from .hosts import TESTS
 from .housework import Housework
@@ -91,7 +93,8 @@ def _run(world: World, result: Result, seconds: float, mib: int, reading_s: floa
     reader.start()
     housework = Housework(world, result.seed + 1, pause_s=min(2.0, seconds / 60))
     training, serving = Vitals("trainer and its workers"), Vitals("peer that is never killed")
-    result.vitals += [training, serving]
+    fetching, cache = Vitals("fetcher of the workers"), world.place / "cache"
+    result.vitals += [training, serving, fetching]
     with Chaos([*world.hosts, world.origin], result.seed, note) as chaos:
         with housework:
             while trainer.poll() is None:
@@ -101,6 +104,8 @@ def _run(world: World, result: Result, seconds: float, mib: int, reading_s: floa
                     break
                 training.read(trainer.pid, started)
                 serving.read(world.steady.pid, started)
+                for pid in fetchers.processes(cache):
+                    fetching.read(pid, started)
                 reader.join(timeout=reading_s)
             assert trainer.stdin is not None
             trainer.stdin.close()
