@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from ..configs.settings import Settings, cache_folder
-from ..storage.errors import IntegrityError, UnavailableError
+from ..storage.errors import HoldfastError
 from ..storage.fetch.engine import FetchEngine
 from ..storage.fetch.evidence import Evidence
 from ..storage.manifest import Head
@@ -26,10 +26,12 @@ from ..storage.uri import DatasetUri
 from .batches import stream_batches
 from .columns import checked_columns
 from .decode import Decode, make_decoder
-from .errors import SampleError
+from .errors import NOT_THE_SAMPLES, SampleError
 from .fetcher.client import FetcherClient
+from .fetcher.shared import SharedFetching
 from .fetcher.terms import Terms
 from .fetcher.user_terms import terms_of
+from .fetcher.wire import NoFetcherError
 from .fetching import Fetching, OwnFetching
 from .readers.reader import Sample
 from .runtime import CacheOptions, Runtime
@@ -96,21 +98,27 @@ class Access:
 
     def _fetching(self) -> Fetching:
         """The fetcher of the cache folder where it is shared, or is there anyway; else an engine of our own."""
+        given, guard, policy, cache = self._sources, self._guard, self._policy, self._cache
+
+        def make_own() -> Fetching:  # without `self`, which is to be dropped while the runtime lives
+            sources, evidence = choose_sources(given, redirects=guard), Evidence(cache.folder / "evidence")
+            return OwnFetching(FetchEngine(sources, policy=policy, evidence=evidence).start(), cache.lineage)
+
         if self._fetcher is not False:
             client = FetcherClient(self._cache.folder, self._terms(), self._linger_s)
             if client.connect(start=self._fetcher or shares_machine()):
-                return client
-        sources = choose_sources(self._sources, redirects=self._guard)
-        evidence = Evidence(self._cache.folder / "evidence")
-        return OwnFetching(FetchEngine(sources, policy=self._policy, evidence=evidence).start(), self._cache.lineage)
+                return SharedFetching(client, make_own)
+        return make_own()
 
     def view(self) -> View:
         """The samples, by number."""
         runtime = self.runtime()
         if self._view is None or self._view.runtime is not runtime:
+            worker = get_worker_info()
             self._view = View(
-                runtime, self.partition, self.seq_len, self._columns, views=self._views, keeps=self._keeps
-            )
+                runtime, self.partition, self.seq_len, self._columns, views=self._views, keeps=self._keeps,
+                sharers=worker.num_workers if worker else 1,
+            )  # fmt: skip
         return self._view
 
     def samples(self, indices: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
@@ -118,11 +126,11 @@ class Access:
         view, runtime = self.view(), self.runtime()
         runtime.meter.begin()
         runtime.recheck()
-        ahead = max(view.max_open // 2, 1)
+        view.begin()
         skipper = Skipper(runtime.meter, str(self.uri)) if self.skips else None
         skip = skipper.hole if skipper else None
         try:
-            for sample in stream(indices, view.locate, view.reader, self._prefetch_bytes, ahead, skip):
+            for sample in stream(indices, view.locate, view.reader, self._prefetch_bytes, skip):
                 made = sample if self._decoder is None or sample is HOLE else self._decode(sample, skip)
                 runtime.meter.samples += made is not HOLE
                 yield made
@@ -143,7 +151,8 @@ class Access:
             return None
         runtime.meter.begin()
         runtime.recheck()
-        return self._counted(stream_batches(batches, columns, self._prefetch_bytes, max(view.max_open // 2, 1)))
+        view.begin()
+        return self._counted(stream_batches(batches, columns, self._prefetch_bytes, lambda: view.ahead))
 
     def _counted(self, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for batch in batches:
@@ -152,16 +161,19 @@ class Access:
 
     def _decode(self, sample: Sample, skip: Callable[[SampleError], Any] | None) -> Any:
         assert self._decoder is not None
+        index, key = sample["__index__"], sample["__key__"]  # what is called may take them out
         try:
             return self._decoder(sample)
-        except (IntegrityError, UnavailableError, MemoryError):
-            raise  # not the sample's fault: a callable may read other datasets
+        except NOT_THE_SAMPLES:
+            raise
         except Exception as error:
-            where = f"{self.view().shard_path(sample['__index__'])}, sample {sample['__key__']!r}"
+            if isinstance(error, HoldfastError) and not isinstance(error, SampleError):
+                raise  # of what it reads: other datasets, a disk
+            where = f"{self.view().shard_path(index)}, sample {key!r}"
             if isinstance(error, SampleError):
                 failed = SampleError(f"{where}: {error.message}", hint=error.hint)
             else:
-                failed = SampleError(f"{where} (index {sample['__index__']}): decode= failed: {error}")
+                failed = SampleError(f"{where} (index {index}): decode= failed: {error}")
             if skip is None:
                 raise failed from error
             return skip(failed)
@@ -173,7 +185,7 @@ class Access:
 
     def stats(self) -> LoaderStats:
         """What this process has read so far, and from where; a fetcher says what it fetched for all."""
-        if self._runtime is not None:
+        if self._runtime is not None and self._runtime.pid == os.getpid():
             return self._runtime.meter.snapshot(self._runtime.fetching.report())
         client = FetcherClient(
             self._cache.folder, self._terms(), self._linger_s
@@ -181,11 +193,15 @@ class Access:
         try:
             found = self._fetcher is not False and client.connect(start=False)
             return Meter().snapshot(client.report()) if found else LoaderStats()
+        except NoFetcherError:  # it died just now
+            return LoaderStats()
         finally:
             client.close()
 
     def close(self) -> None:
         """End this process's threads and connections. The next use opens them again."""
+        if self._view is not None and self._view.runtime.pid == os.getpid():
+            self._view.close()
         if self._runtime is not None:
             self._runtime.close()
         self._runtime = self._view = None

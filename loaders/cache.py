@@ -18,7 +18,9 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
+from ..storage.blocks.byte_lock import LOCK_S, lock_in_time
 from ..storage.blocks.nodes import NodeStore
+from ..storage.blocks.stamp import is_still
 from ..storage.blocks.verified_file import VerifiedFile, disk_error
 from ..storage.dag.layout import FileLayout
 
@@ -89,22 +91,27 @@ class Lease:
         self._fd = -1
         self.file: VerifiedFile
 
-    def take(self) -> None:
-        """Lock. Also the time of the last use: the least recently opened goes first."""
+    def take(self, lock_s: float = LOCK_S) -> None:
+        """Lock. Also the time of the last use: the least recently opened goes first. Raises `StoreError`."""
         try:
-            self._fd = os.open(self._marks, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.flock(self._fd, fcntl.LOCK_SH)
+            # mode 600: who can open it can hold its locks
+            self._fd = os.open(self._marks, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            lock_in_time(self._locked, lock_s)
             os.utime(self._fd)
         except OSError as error:
+            self.close()
             raise disk_error(error, self._marks) from error
+
+    def _locked(self) -> bool:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:  # an evictor, for a moment
+            return False
+        return True
 
     def holds(self, marks: Path) -> bool:
         """Whether the locked file is still the one of that name."""
-        try:
-            here, there = os.fstat(self._fd), marks.stat()
-        except FileNotFoundError:
-            return False
-        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+        return is_still(self._fd, marks)
 
     def close(self) -> None:
         """Close the file and give the lease back. Idempotent."""
@@ -117,11 +124,13 @@ class Lease:
 
 def _unlink_unused(marks: Path) -> bool:
     try:
-        fd = os.open(marks, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = os.open(marks, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:  # gone, or another user's
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not is_still(fd, marks):  # another one evicted it, and a reader made it anew: that one is leased
+            return False
         marks.with_suffix("").unlink(missing_ok=True)
         marks.unlink(missing_ok=True)
     except OSError:

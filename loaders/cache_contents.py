@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..storage.blocks.verified_file import marked
+from ..storage.blocks.verified_file import disk_error, marked
 from ..storage.cid import CID, RAW
 from ..storage.dag.layout import FileLayout
 from ..storage.dag.walk import file_layout, raw_layout, run
@@ -40,14 +40,18 @@ class Rotten:
 
 
 def contents(cache: ShardCache) -> list[CachedShard]:
-    """Every file of the cache, the least recently used first: the order in which they go."""
+    """Every file of the cache, the least recently used first: the order in which they go. Raises `StoreError`."""
     found = []
     for path in cache.shards.glob("*.marks"):
-        with suppress(FileNotFoundError, FormatError):  # evicted meanwhile, or no file of ours
+        try:
             about, used_ns = marked(path), path.stat().st_mtime_ns
             if about is not None:
                 cid = CID.parse(path.name.removesuffix(".marks"))
                 found.append(CachedShard(cid, about.size, about.held_bytes, _in_use(path), used_ns))
+        except (FileNotFoundError, FormatError):  # evicted meanwhile, or no file of ours
+            continue
+        except OSError as error:  # another user's
+            raise disk_error(error, path) from error
     return sorted(found, key=lambda shard: (shard.used_ns, str(shard.cid)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import traceback
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -14,7 +15,7 @@ from ..storage.errors import ConfigError
 from .dataset import StreamingDataset
 from .elastic import ElasticDataset
 from .progress_line import ProgressLine
-from .skip import HOLE, Collate
+from .skip import HOLE, Collate, in_step
 
 _OF_DATASET = frozenset(inspect.signature(StreamingDataset.__init__).parameters) - {"self", "uri", "batch_size"}
 
@@ -32,6 +33,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         batch_size: samples a batch.
         num_workers: processes that decode, or collate; 0: this one. None is started where samples are neither decoded
             (`decode=None`) nor collated by a function of yours: then they are built here, out of the cache's map.
+            A `worker_init_fn` or a `timeout` starts them in any case.
         progress: show a line on a terminal: samples and bytes a second, cache hits, stalls.
         options: everything else that torch's `DataLoader` takes.
 
@@ -78,14 +80,23 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._streaming.holes = self._streaming.skips
         try:
             batches = self._here() or super().__iter__()
+            if self._streaming.skips and self._streaming.in_step:
+                batches = in_step(batches)
         finally:
             self._streaming.holes = False
         with self._line() as line:
-            for batch in batches:
-                self._delivered += 1
-                line.update(self._delivered)
-                if batch is not HOLE:
-                    yield batch
+            try:
+                for batch in batches:
+                    self._delivered += 1
+                    line.update(self._delivered)
+                    if batch is not HOLE:
+                        yield batch
+            except Exception as error:
+                if self.num_workers:
+                    # torch's frames hold its iterator in a cycle: collected as such it waits 5 s for each worker
+                    traceback.clear_frames(error.__traceback__)
+                    batches = iter(())
+                raise
 
     def _line(self) -> ProgressLine:
         assert self.batch_size is not None
@@ -103,6 +114,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return None
         if self.collate_fn is not torch.utils.data.default_collate:
             return None  # may be dear itself
+        if self.num_workers and (self.worker_init_fn is not None or self.timeout):
+            return None  # of workers: whoever says what they do wants them
         assert self.batch_size is not None
         batches = dataset._batches(self.batch_size, drop_last=self.drop_last)
         return self._collated() if batches is None and self.num_workers else batches

@@ -57,8 +57,8 @@ class StreamingDataset(ElasticDataset):
             later passes map them in place of decoding.
         on_error: "raise" what goes wrong when a sample is built or decoded, or "skip": leave the sample out, count it
             (`stats().skipped`) and warn at the end of the pass. Wrong and unavailable bytes are raised in any case.
-            Batches of `holdfast.DataLoader` are shorter then, and one of nothing else does not come; another loader
-            fills its batches with later samples.
+            Batches of `holdfast.DataLoader` are shorter then, and in place of one without samples comes another, where
+            there are other ranks to keep in step with; another loader fills its batches with later samples.
 
     Raises:
         ConfigError: wrong input, at once.

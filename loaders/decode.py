@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .errors import SampleError
+from .errors import NOT_THE_SAMPLES, SampleError
 from .readers.reader import Sample
 
 Decode = Literal["torch", "pil", "memoryview"] | Callable[[Sample], Any] | None
@@ -69,6 +69,8 @@ class Decoder:
                 return self._decode_image(extension, value)
             handler = _HANDLERS.get(extension)
             return handler(value) if handler else value
+        except NOT_THE_SAMPLES:
+            raise
         except Exception as error:
             raise SampleError(
                 f"member {name!r} cannot be decoded: {error}",

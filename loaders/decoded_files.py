@@ -21,21 +21,29 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from weakref import WeakSet
 
 from ..storage.blocks.byte_lock import lock_byte
 from ..storage.blocks.stamp import Stamp
 from ..storage.blocks.verified_file import boot, disk_error
-from ..storage.errors import StoreError
+from ..storage.errors import QuotaError, StoreError
 from .cache import Lease, ShardCache
 
 _HEADER = struct.Struct("<8sQ4Q8s")
 _MAGIC = b"hf-deco1"
 
+_STEP_BYTES = 8 << 20  # room for a file that grows beyond what was expected: looking for it costs some ms
+
 Make = Callable[[], Iterable[bytes | memoryview]]
+
+
+class AbandonedError(Exception):
+    """Nobody wants the file any more: raised by what makes it."""
 
 
 class DecodedFile:
@@ -47,7 +55,9 @@ class DecodedFile:
         self._map = mmap.mmap(fd, self.size, prot=mmap.PROT_READ) if self.size else None
 
     def view(self, start: int, end: int) -> memoryview:
-        """The bytes [start, end), without a copy. Not of one that is closed."""
+        """The bytes [start, end), without a copy. Raises `RuntimeError` when it is closed."""
+        if self.closed:
+            raise RuntimeError(f"{self._path.name} is closed")
         return memoryview(self._map)[start:end] if self._map is not None else memoryview(b"")
 
     def changed(self) -> bool:
@@ -100,18 +110,18 @@ class DecodedFiles:
         with self._slot(name) as slot:
             return self._found(slot)
 
-    def make(self, name: str, size: int, make: Make) -> DecodedFile:
+    def make(self, name: str, size: int, make: Make, *, needed: bool = True) -> DecodedFile:
         """The file, made of what `make` yields if it is not there, or is not what it was. `size`: to make room for.
 
-        Raises `DiskFullError`, `StoreError`, and what `make` raises; then nothing is kept.
+        One that is not `needed` is not made beyond the budget of the cache: `QuotaError`, before or while it is
+        written. Raises `DiskFullError`, `StoreError`, and what `make` raises too; then nothing is kept.
         """
         with self._slot(name) as slot:
             found = self._found(slot)
             if found is not None:
                 return found
-            self._cache.evict(size)
             try:
-                self._write(slot, make())
+                self._write(slot, size, make, needed=needed)
             except OSError as error:
                 slot.path.unlink(missing_ok=True)
                 raise disk_error(error, slot.path) from error
@@ -178,17 +188,53 @@ class DecodedFiles:
             self._open.add(file)
         return file
 
-    def _write(self, slot: _Slot, parts: Iterable[bytes | memoryview]) -> None:
+    def _write(self, slot: _Slot, size: int, make: Make, *, needed: bool) -> None:
         os.ftruncate(slot.marks, 0)
         slot.path.unlink(missing_ok=True)  # what others have mapped of it stays theirs
         with slot.path.open("xb", buffering=0) as file:
-            for part in parts:
-                done, left = 0, memoryview(part)
-                while done < len(left):
-                    done += file.write(left[done:])
+            room, end = self._room(file.fileno(), 0, size, size, needed=needed), 0
+            for part in make():
+                left = memoryview(part).cast("B")
+                if end + len(left) > room:
+                    more = max(len(left), _STEP_BYTES)
+                    room = self._room(file.fileno(), room, end + len(left), end + more, needed=needed)
+                end += len(left)
+                while len(left):
+                    left = left[file.write(left) :]
+            os.ftruncate(file.fileno(), end)
             stamp = Stamp.of(file.fileno())
         fields = (stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode)
         os.pwrite(slot.marks, _HEADER.pack(_MAGIC, self._lineage, *fields, boot()), 0)
+
+    def _room(self, fd: int, taken: int, least: int, most: int, *, needed: bool) -> int:
+        """Make a file longer, `most` bytes if there is room, and at least `least`: what is evicted goes by lengths.
+
+        One at a time of all who share the cache: else two would be given the same room.
+        """
+        limit = self._cache.max_bytes
+        folder = os.open(self._cache.decoded, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if needed or least <= limit:  # else all others would go for what cannot be
+                self._cache.evict(most - taken)
+            room = most if needed else min(most, limit - self._used() + taken)
+            if room < least:
+                raise QuotaError(
+                    f"there is no room for {least} bytes in a cache of {limit}: the rest is in use",
+                    hint="give a larger cache_bytes=",
+                )
+            os.ftruncate(fd, room)
+            return room
+        finally:
+            os.close(folder)
+
+    def _used(self) -> int:
+        """Lengths of all files in the cache, as `ShardCache.evict` counts them."""
+        used = 0
+        for path in chain(self._cache.shards.glob("*"), self._cache.decoded.glob("*")):
+            with suppress(FileNotFoundError):
+                used += path.stat().st_size
+        return used
 
     def drop(self, name: str, file: DecodedFile) -> None:
         """A file turned out to be rotten: nobody believes it from now on."""
@@ -207,3 +253,10 @@ class DecodedFiles:
         """Give all leases back. Idempotent."""
         for file in self._files():
             file.close()
+
+
+def finished(job: Future[DecodedFile] | None) -> DecodedFile | None:
+    """What came of a job that nobody waits for: it is taken back, or else ends soon, for whoever made it says so."""
+    if job is None or job.cancel():
+        return None
+    return None if job.exception() is not None else job.result()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from ..storage.errors import ConfigError, FormatError
 from ..storage.manifest import Shard
 from ..storage.shards.zstd import pieces
-from .decoded_files import DecodedFile, DecodedFiles
+from .decoded_files import AbandonedError, DecodedFile, DecodedFiles, finished
 from .errors import SampleError
 from .shard_file import ShardFile
 
@@ -20,7 +20,7 @@ class DecompressedShard:
     """Ranges of the decompressed bytes, of which there are `size`. For one thread.
 
     The shard itself is fetched whole, and let go once it is decompressed: in a thread, as soon as all of it is here.
-    Raises `ConfigError` when it would not fit into the cache: what an index says may be a bomb's size.
+    Raises `ConfigError` when the two would not fit into the cache: what an index says may be a bomb's size.
     """
 
     def __init__(
@@ -31,10 +31,11 @@ class DecompressedShard:
         files: DecodedFiles,
         pool: ThreadPoolExecutor,
     ) -> None:
-        if size > files.max_bytes:
+        if shard.bytes + size > files.max_bytes:
             raise ConfigError(
-                f"{shard.path} has {size} bytes when decompressed, and the cache takes {files.max_bytes}",
-                hint="give a larger cache_bytes=, if the dataset is to be trusted",
+                f"{shard.path} has {size} bytes when decompressed, and the cache takes {files.max_bytes}, with the "
+                f"shard's own {shard.bytes}",
+                hint=f"give cache_bytes={shard.bytes + size} or more, if the dataset is to be trusted",
             )
         self._shard, self.size, self._files, self._pool = shard, size, files, pool
         self._open_shard = open_shard
@@ -44,6 +45,7 @@ class DecompressedShard:
         self._made: Future[DecodedFile] | None = None
         self._broken: SampleError | None = None
         self._requests = 0
+        self._closed = False
 
     @property
     def _here(self) -> bool:
@@ -87,4 +89,19 @@ class DecompressedShard:
         return self._decoded.view(start, end)
 
     def _make(self, data: memoryview) -> DecodedFile:
-        return self._files.make(self._name, self.size, partial(pieces, data, self.size))
+        return self._files.make(self._name, self.size, partial(self._pieces, data))
+
+    def _pieces(self, data: memoryview) -> Iterator[memoryview]:
+        for piece in pieces(data, self.size):
+            if self._closed:
+                raise AbandonedError
+            yield piece
+
+    def close(self) -> None:
+        """Give leases back, and end what is being decompressed. Idempotent."""
+        self._closed = True
+        self._decoded = finished(self._made) or self._decoded
+        for file in (self._decoded, self._file):
+            if file is not None:
+                file.close()
+        self._made = None

@@ -126,6 +126,11 @@ class ElasticDataset(IterableDataset[Any], ABC):
         """Whether samples that cannot be built are left out (`on_error="skip"`)."""
         return False
 
+    @property
+    def in_step(self) -> bool:
+        """Whether there are other ranks, and each is to deliver as many samples as they do."""
+        return self.world_size > 1 and self.tail != "exact"
+
     def __iter__(self) -> Iterator[Any]:
         return self._deliver(holes=self.holes)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ..storage.errors import HoldfastError
 
+NOT_THE_SAMPLES = (MemoryError, ImportError)  # that decoding it may end in: another machine may decode it
+
 
 class SampleError(HoldfastError):
     """A sample cannot be built from its (verified) bytes: the publisher's data, or the decoder, is at fault.

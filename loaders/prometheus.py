@@ -22,7 +22,8 @@ class HasStats(Protocol):
 class PrometheusStats(Collector):
     """A collector: `prometheus_client.REGISTRY.register(PrometheusStats(dataset))`, or `text()` for a file or a page.
 
-    Of this process alone, as `stats()` is. Several datasets of one process need different `name`s.
+    Of this process alone, as `stats()` is, but for what a fetcher fetched: that is for all who share it, and each of
+    them says it; take it from one. Several datasets of one process need different `name`s.
     """
 
     def __init__(self, dataset: HasStats, name: str = "default") -> None:
@@ -41,7 +42,8 @@ class PrometheusStats(Collector):
         yield samples
         sizes = CounterMetricFamily(
             "holdfast_loader_bytes",
-            "Bytes: verified ones from sources, refetched and hedged ones, needed ones that were cached or missed.",
+            "Bytes: verified, refetched and hedged ones from sources (by a fetcher: for all who share it), needed ones "
+            "of this process that were cached or missed.",
             labels=["name", "what"],
         )
         for what in ("verified", "refetched", "hedged", "cached", "missed"):
@@ -53,8 +55,8 @@ class PrometheusStats(Collector):
         requests, received, wrong = (
             CounterMetricFamily(f"holdfast_loader_source_{what}", text, labels=["name", "source"])
             for what, text in (
-                ("requests", "Requests to a source."),
-                ("bytes", "Bytes of its answers."),
+                ("requests", "Requests to a source, by a fetcher: for all who share it."),
+                ("bytes", "Bytes of its answers, to a fetcher: for all who share it."),
                 ("wrong", "Answers of a source that were not what was asked for."),
             )
         )

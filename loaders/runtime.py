@@ -17,7 +17,7 @@ from .cache import ShardCache
 from .decoded_files import DecodedFiles
 from .fetching import Fetching
 from .pages import Pages
-from .shard_file import ShardFile
+from .shard_file import Dropped, ShardFile
 from .spare import CachedFile, SpareMemory, SpareNodes
 from .stats import Meter
 
@@ -50,11 +50,12 @@ class CachedTree(NodeTree):
         pages: Pages,
     ) -> None:
         super().__init__(fetching.blocks, root, SpareNodes(cache.nodes.folder, spare))
-        self._fetching = fetching
+        self._fetching, self.dropped = fetching, Dropped()
         self._cache, self._options, self._spare, self._meter, self._pages = cache, options, spare, meter, pages
 
     def open(self, ref: FileRef) -> ShardFile:
         """A file of the tree, cached and leased; on a full disk, in memory."""
+        self.dropped.close()  # their leases first: what is opened may need their room
         # a run that hashes all again believes nobody's marks but its own, the fetcher's neither
         lease, own = None, self._options.lineage if self._options.reverify else None
         try:
@@ -62,7 +63,13 @@ class CachedTree(NodeTree):
         except DiskFullError:
             self._spare.disk_was_full()
         file = CachedFile(ref.layout, lease.file if lease else None, self._spare)
-        return ShardFile(ref, lease, file, self._fetching.supply(ref, file, own), self._meter, self._pages)
+        try:
+            supply = self._fetching.supply(ref, file, own)
+        except BaseException:
+            if lease is not None:
+                lease.close()
+            raise
+        return ShardFile(ref, lease, file, supply, self._meter, self._pages, self.dropped)
 
     def read(self, file: TreeFile, limit: int) -> bytes:
         """See `NodeTree.read`."""
@@ -117,6 +124,7 @@ class Runtime:
 
     def recheck(self) -> None:
         """Before a pass: doubt open files that somebody changed since they were complete."""
+        self.tree.dropped.close()
         self._spare.settle()
         for file in list(self._files):
             file.recheck()
@@ -129,5 +137,6 @@ class Runtime:
         self.fetching.close()
         for file in list(self._files):
             file.close()
+        self.tree.dropped.close()
         self.decoded.close()
         self.cache.evict(0)

@@ -4,14 +4,57 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
+from ..storage.errors import UnavailableError
 from ..storage.sources.source import FileRef
 from .cache import Lease
 from .pages import REGION, Pages
 from .spare import CachedFile
 from .stats import Meter
 from .supply import Supply
+
+_FUTILE = 20  # waits in a row after which no leaf more is here: each ended because one was said to be
+
+
+class Held:
+    """What a file has of the machine: given back in this order, once."""
+
+    def __init__(self, supply: Supply, file: CachedFile, lease: Lease | None) -> None:
+        self.supply, self.file, self.lease = supply, file, lease
+        self.pid = os.getpid()
+
+    def close(self) -> None:
+        """Give it back. A forked child drops its copy: the engine's lock may have been held when it was forked."""
+        if self.pid == os.getpid():
+            self.supply.close()
+            self.file.close()
+            if self.lease is not None:
+                self.lease.close()
+
+
+class Dropped:
+    """What files held that nobody refers to any more.
+
+    The collector finds them in the middle of whatever a thread is doing, maybe under the locks that giving back would
+    take, or half way through a message to the fetcher: so it only puts them here, and who opens a file next, or begins
+    a pass, gives them back.
+    """
+
+    def __init__(self) -> None:
+        self._held: deque[Held] = deque()
+
+    def add(self, held: Held) -> None:
+        """Takes no lock: safe in a finalizer."""
+        self._held.append(held)
+
+    def close(self) -> None:
+        """Give back what is here."""
+        with suppress(IndexError):
+            while True:
+                self._held.popleft().close()
 
 
 class ShardFile:
@@ -25,15 +68,16 @@ class ShardFile:
         supply: Supply,
         meter: Meter | None = None,
         pages: Pages | None = None,
+        dropped: Dropped | None = None,
     ) -> None:
         self.ref, self.layout = ref, ref.layout
-        self._lease, self._file, self._supply = lease, file, supply
+        self._file, self._supply = file, supply
+        self._held, self._dropped = Held(supply, file, lease), dropped
         self._meter, self._pages = meter or Meter(), pages or Pages(())
         self._touched = bytearray(self.layout.size // REGION + 1)  # regions, since they were last let go
         self._met = bytearray(self.layout.leaves)  # leaves that somebody has needed since it was opened
         self._whole: memoryview | None = None  # all of it, when it was here whole at the last look
         self._closed = False
-        self._pid = os.getpid()
         self._look()
 
     def _look(self) -> None:
@@ -117,7 +161,16 @@ class ShardFile:
                 return found
 
     def _wait(self, leaves: Sequence[int]) -> None:
+        before, futile = len(leaves) + 1, 0
         while missing := [leaf for leaf in leaves if not self._file.has(leaf)]:
+            futile = 0 if len(missing) < before else futile + 1
+            if futile > _FUTILE:
+                raise UnavailableError(
+                    f"leaf {missing[0]} of {self.ref.path or self.layout.cid} was fetched {_FUTILE} times, and is not "
+                    "in the cache",
+                    hint="was the cache folder replaced or cleared meanwhile? close the dataset, and open it again",
+                )
+            before = len(missing)
             self._count(leaves, missing)
             waited_from = time.monotonic()
             self._supply.bring(missing)
@@ -142,15 +195,14 @@ class ShardFile:
 
     def close(self) -> None:
         """Forget the file: what is still wanted of it is dropped. Idempotent."""
-        # a forked child drops its copy: the engine's lock may have been held when it was forked
-        if not self._closed and self._pid == os.getpid():
+        if not self._closed:
             self._closed, self._whole = True, None
-            self._supply.close()
-            self._file.close()
-            if self._lease is not None:
-                self._lease.close()
+            self._held.close()
 
     def __del__(self) -> None:
-        # readers of up to 256 shards are kept; one that is dropped gives its lease back at once
-        if hasattr(self, "_closed"):
-            self.close()
+        # readers of up to 256 shards are kept; one that is dropped gives its lease back when the next is opened
+        if hasattr(self, "_closed") and not self._closed:
+            if self._dropped is None:
+                self.close()
+            else:
+                self._dropped.add(self._held)

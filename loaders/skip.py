@@ -3,10 +3,12 @@
 A hole counts as consumed: the state of a pass is by position, so whoever goes on from it finds the same ones. In a
 batch of `holdfast.DataLoader` a hole is nothing (the batch is shorter), because torch deals whole batches to workers:
 a batch that drew another sample in its place would take a position that its worker was to deliver one batch later.
+A batch of nothing else does not come, but where ranks wait for each other: there another batch comes in its place.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
@@ -74,3 +76,24 @@ class Collate:
         """The batch of what is there."""
         found = list(without_holes(samples))
         return self.collate(found) if found or not samples else HOLE
+
+
+def in_step(batches: Iterable[Any]) -> Iterator[Any]:
+    """As many batches, none of them a hole: the one before comes again, or where there is none, the one behind.
+
+    Tensors are not copied. Raises `SampleError` when all are holes: other ranks would wait for this one.
+    """
+    last: Any = HOLE
+    waiting = 0
+    for batch in batches:
+        if batch is not HOLE:
+            last = copy.copy(batch)
+            yield from (copy.copy(batch) for _ in range(waiting))
+            waiting = 0
+            yield batch
+        elif last is HOLE:
+            waiting += 1
+        else:
+            yield copy.copy(last)
+    if waiting:
+        raise SampleError("every sample of this rank was left out", hint='on_error="raise" says why')

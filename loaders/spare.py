@@ -31,13 +31,22 @@ Key = tuple[CID, int]  # of a file, and the number of a leaf
 class SpareMemory:
     """Verified leaves that found no place on disk. Safe from any thread.
 
-    A leaf stays until it was read: those are bounded by what is asked for ahead. Leaves that were read stay while
-    all of them fit into `max_bytes`, the last used ones longest.
+    A leaf stays until it was read: those are bounded by what is asked for ahead, and by `max_unread_bytes`, where
+    many ask. Beyond, the oldest ones go, and are fetched again by who needs them. Leaves that were read stay while all
+    of them fit into `max_bytes`, the last used ones longest.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        max_unread_bytes: int | None = None,
+    ) -> None:
         self._folder, self._max_bytes, self._clock = folder, max_bytes, clock
-        self._unread: dict[Key, bytes] = {}
+        self._max_unread_bytes, self._unread_bytes = max_unread_bytes, 0
+        self._unread: OrderedDict[Key, bytes] = OrderedDict()
         self._read: OrderedDict[Key, bytes] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -61,6 +70,11 @@ class SpareMemory:
             )
 
     @property
+    def crowded(self) -> bool:
+        """Whether nothing more should be asked for ahead."""
+        return self._max_unread_bytes is not None and 2 * self._unread_bytes > self._max_unread_bytes
+
+    @property
     def used_bytes(self) -> int:
         """Bytes of leaves held."""
         return self._bytes
@@ -72,6 +86,11 @@ class SpareMemory:
                 return
             self._unread[key] = data
             self._bytes += len(data)
+            self._unread_bytes += len(data)
+            while self._max_unread_bytes is not None and self._unread_bytes > self._max_unread_bytes:
+                gone = len(self._unread.popitem(last=False)[1])
+                self._bytes -= gone
+                self._unread_bytes -= gone
             while self._bytes > self._max_bytes and self._read:
                 self._bytes -= len(self._read.popitem(last=False)[1])
 
@@ -85,6 +104,7 @@ class SpareMemory:
         with self._lock:
             data = self._unread.pop(key, None)
             if data is not None:
+                self._unread_bytes -= len(data)
                 self._read[key] = data
             elif key in self._read:
                 self._read.move_to_end(key)
@@ -95,13 +115,16 @@ class SpareMemory:
         with self._lock:
             self._read.update(self._unread)
             self._unread.clear()
+            self._unread_bytes = 0
 
     def forget(self, cid: CID) -> None:
         """Drop the leaves of a file."""
         with self._lock:
             for held in (self._unread, self._read):
                 for key in [key for key in held if key[0] == cid]:
-                    self._bytes -= len(held.pop(key))
+                    gone = len(held.pop(key))
+                    self._bytes -= gone
+                    self._unread_bytes -= gone if held is self._unread else 0
 
 
 class CachedFile:
@@ -149,6 +172,11 @@ class CachedFile:
         return memoryview(b"".join(parts))
 
     @property
+    def identity(self) -> list[int] | None:
+        """See `VerifiedFile.identity`; None when it could not even be opened."""
+        return None if self._file is None else self._file.identity
+
+    @property
     def complete(self) -> bool:
         """Whether every leaf is here, on disk."""
         return not self._spared and self._file is not None and self._file.complete
@@ -156,6 +184,10 @@ class CachedFile:
     def spared(self, leaf: int) -> bytes | None:
         """The leaf, if it is held in memory and not on disk."""
         return self._spare.take((self._layout.cid, leaf)) if self._spared else None
+
+    def leaf(self, leaf: int) -> bytes | None:
+        """The verified leaf, copied; None if it is not here."""
+        return self.copy(*self._layout.leaf_range(leaf)) if self.has(leaf) else None
 
     def copy(self, start: int, end: int) -> bytes | None:
         """See `view`."""

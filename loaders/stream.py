@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,21 @@ import numpy.typing as npt
 from ..storage.errors import HoldfastError
 from .errors import SampleError
 from .readers.reader import Reader
+from .until_error import UntilError
 
 _MAX_AHEAD = 8192  # samples; a bound on planning work and on how far a cold cache runs ahead
 _MIN_AHEAD = 2
+
+
+class Readers(Protocol):
+    """The readers of shards by their numbers; `ahead` shards may be asked of before the first one is done with."""
+
+    @property
+    def ahead(self) -> int:
+        """How many."""
+
+    def __call__(self, number: int) -> Reader:
+        """One of them, open."""
 
 
 class Place(NamedTuple):
@@ -29,18 +41,18 @@ class Place(NamedTuple):
 def stream(
     samples: Iterator[npt.NDArray[np.int64]],
     locate: Callable[[npt.NDArray[np.int64]], Iterator[Place]],
-    reader: Callable[[int], Reader],
+    reader: Readers,
     prefetch_bytes: int,
-    max_shards: int,
     skip: Callable[[SampleError], Any] | None = None,
 ) -> Iterator[Any]:
     """Yield each sample of `samples` (int64 global indices, in arrays), in order.
 
     Ahead of the consumer lie at most `prefetch_bytes` of bytes that had to be asked for, 8,192 samples, and samples
-    of `max_shards` different shards. `reader` opens a shard by number, or has it open still. What `skip` gives comes in
-    place of a sample that cannot be built; without it the error is raised.
+    of as many shards as `reader` takes. It opens a shard by number, or has it open still. What `skip` gives comes in
+    place of a sample that cannot be built; without it the error is raised. What keeps those that come from being
+    located is raised behind the last one that was.
     """
-    upcoming = chain.from_iterable(map(locate, samples))
+    upcoming = UntilError(chain.from_iterable(map(locate, samples)))
     queue: deque[tuple[Place, int]] = deque()
     shards: Counter[int] = Counter()
     ahead = urgency = 0
@@ -50,7 +62,7 @@ def stream(
     while coming is not None or queue:
         while coming is not None and len(queue) < limit and doubtful is None:
             enough = ahead >= prefetch_bytes and len(queue) >= _MIN_AHEAD
-            if queue and (enough or (coming.shard not in shards and len(shards) >= max_shards)):
+            if queue and (enough or (coming.shard not in shards and len(shards) >= reader.ahead)):
                 break
             urgency += 1
             try:
@@ -79,3 +91,5 @@ def stream(
         if not shards[place.shard]:
             del shards[place.shard]
         yield sample
+    if upcoming.error is not None:
+        raise upcoming.error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..storage.errors import UnavailableError
@@ -13,6 +13,7 @@ from ..storage.sources.source import FileRef
 from .spare import CachedFile
 
 _POLL_S = 0.002  # how often to look whether another process has fetched what it claimed
+BEAT_S = 5.0  # how often a wait tells whoever waits behind it that it goes on
 _SWEEP = 256  # leaves asked for before those that came are forgotten
 
 
@@ -59,9 +60,10 @@ class OwnSupply:
                 self._engine.want(self._handle, wanted, urgency)
             return wanted
 
-    def bring(self, missing: Sequence[int]) -> None:
-        """See `Supply`."""
+    def bring(self, missing: Sequence[int], beat: Callable[[], None] = lambda: None) -> None:
+        """See `Supply`. `beat` is called every `BEAT_S` of the wait; what it raises ends it."""
         policy, since = self._engine.policy, time.monotonic()
+        beat_at = since + BEAT_S
         while True:
             self.ask(missing, 0.0)
             with self._lock:
@@ -70,7 +72,8 @@ class OwnSupply:
             if mine:
                 self._engine.want(self._handle, again, 0.0)
                 try:
-                    self._engine.wait(self._handle, mine)
+                    while not self._engine.wait(self._handle, mine, timeout_s=BEAT_S):
+                        beat()
                 finally:
                     with self._lock:
                         self._release([leaf for leaf in mine if leaf in self._mine])
@@ -83,6 +86,9 @@ class OwnSupply:
                     f"leaf {missing[0]} of {self._ref.path} is being fetched by another process that gets nowhere",
                     hint="is a stopped worker still holding the cache?",
                 )
+            if time.monotonic() > beat_at:
+                beat()
+                beat_at += BEAT_S
             time.sleep(_POLL_S)
 
     def _release(self, leaves: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ from ..storage.errors import ConfigError
 from .batches import Columns
 from .columns import check_columnar
 from .epoch import Epoch
+from .readers.open_readers import OpenReaders
 from .readers.opener import Opener
 from .readers.parquet import ParquetReader
 from .readers.parquet_columns import ParquetColumns
@@ -25,7 +26,7 @@ from .shard_table import ShardTable
 from .stream import Place
 
 _MAX_OPEN = 256  # shards open at once
-_OPEN_FACTOR = {"tar.zst": 5, "jsonl.zst": 5}  # beside the shard lies what it holds: text is about four times as much
+_OPEN_FACTOR = {"tar.zst": 5, "jsonl.zst": 5}  # a guess until one is open: text is about four times its zstd
 _FIRST_LOCATED = 64
 _DESCRIPTORS = 6  # of an open shard: lease, data, marks, and what their maps hold
 
@@ -42,28 +43,36 @@ class View:
         *,
         views: bool = False,
         keeps: bool = False,
+        sharers: int = 1,
     ) -> None:
         self.runtime = runtime
         dataset = runtime.dataset
         head, part = dataset.head, dataset.partition(partition)
         self._shards = ShardTable(dataset, part)
         check_columnar(columns, head.shard_format)
-        self.max_open = _max_open(
-            _OPEN_FACTOR.get(head.shard_format, 1) * self._shards.largest_bytes(), runtime.cache.max_bytes
-        )
+        large = _OPEN_FACTOR.get(head.shard_format, 1) * self._shards.largest_bytes()
         epoch = Epoch.of(head, part, seq_len)
         self.parameters, self._first, self._windows = epoch.parameters, epoch.first, None
         if head.tokens is not None and seq_len is not None:
-            open_shard = lru_cache(self.max_open)(runtime.open_shard)
+            # one more is opened before one goes
+            fit = max(1, min(_max_open(), runtime.cache.max_bytes // large - 1))
+            open_shard = lru_cache(fit)(runtime.open_shard)
             self._windows = TokenWindows(self._shards, open_shard, head.tokens.dtype, seq_len)
         self._format, self._located = head.shard_format, False
         self._opener = Opener(runtime, head.shard_format, columns, views=views, keeps=keeps)
-        self.reader = lru_cache(self.max_open)(self._open)
+        # what workers decode may differ from one to the other; shards themselves they read at the same time
+        share = sharers if keeps or head.shard_format in _OPEN_FACTOR else 1
+        self.reader = OpenReaders(self._open, self._expected, _max_open(), runtime.cache.max_bytes // share, large)
 
     @property
     def samples(self) -> int:
         """How many there are."""
         return self.parameters.samples
+
+    @property
+    def ahead(self) -> int:
+        """Of how many shards samples may be asked for ahead."""
+        return self.reader.ahead
 
     def columns(self) -> Columns | None:
         """The samples as columns, if their format has any."""
@@ -102,12 +111,23 @@ class View:
     def _open(self, number: int) -> Reader:
         if self._windows is not None:
             return self._windows
-        shard = self._shards.shard(number)
-        return self._opener.open(shard)
+        return self._opener.open(self._shards.shard(number))
+
+    def _expected(self, number: int) -> int:
+        return 0 if self._windows is not None else self._shards.shard(number).bytes
+
+    def begin(self) -> None:
+        """A pass begins: what an abandoned one wanted is forgotten, and so is which shards could not be opened."""
+        self.reader.begin()
+        self._opener.begin()
+
+    def close(self) -> None:
+        """Close what is open. Idempotent."""
+        self.reader.close()
 
 
-def _max_open(largest: int, cache_bytes: int) -> int:
-    """How many shards may be open: open ones cannot be evicted, and each takes descriptors."""
+def _max_open() -> int:
+    """How many shards may be open: each takes descriptors."""
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     by_descriptors = _MAX_OPEN if descriptors == resource.RLIM_INFINITY else descriptors // (2 * _DESCRIPTORS)
-    return max(1, min(_MAX_OPEN, by_descriptors, cache_bytes // largest - 1))  # one more is opened before one goes
+    return max(1, min(_MAX_OPEN, by_descriptors))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from attack.mutants import MUTANTS
 
 HOUSE = Path(__file__).parents[1]
 ROOMS = ("configs", "storage", "pipeline", "loaders", "holdfast")
@@ -163,3 +164,8 @@ def test_no_file_of_the_repository_names_this_machine() -> None:
                 if machine.search(line)
             ]
     assert wrong == []
+
+
+def test_every_mutant_finds_the_check_that_it_takes_out() -> None:
+    lost = [mutant.name for mutant in MUTANTS if (HOUSE / mutant.file).read_text().count(mutant.before) != 1]
+    assert lost == [], "tests/attack/mutants.py has to follow the code"

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,11 +18,11 @@ from ..configs.sizes import parse_size
 from ..storage.blocks.disk import DiskStore
 from ..storage.node.crowd import CrowdLimits
 from ..storage.node.server import Node, NodeOptions
+from ..storage.open_files import allow_many_files
 from ..storage.sources.from_roster import sources_of
 from ..storage.sources.netguard import NetGuard
 
 _LOG = logging.getLogger("holdfast.node")
-_MANY_FILES = 65536  # 8192 connections, 512 requests, each with a file, and the files that pins fill
 
 
 def run_serve(
@@ -55,7 +54,7 @@ def run_serve(
         limits=crowd_limits(Settings.load(os.environ).serve),
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    _allow_many_files()
+    allow_many_files()
     with DiskStore(repo).open() as store:
         asyncio.run(_serve(Node(store, options), as_json=as_json))
 
@@ -122,10 +121,3 @@ def _read_token(path: Path) -> bytes:
             hint="make one: openssl rand -hex 32",
         )
     return token
-
-
-def _allow_many_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

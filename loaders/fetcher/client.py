@@ -10,22 +10,26 @@ from pathlib import Path
 
 from ...storage.blocks.block import Block
 from ...storage.cid import CID
-from ...storage.errors import UnavailableError
+from ...storage.errors import HoldfastError
 from ...storage.fetch.scoreboard import SourceStats
 from ...storage.sources.source import FileRef, Place
 from ..fetching import Report
 from ..spare import CachedFile
 from .start import reach
-from .terms import Terms, proxies
-from .wire import PROTOCOL, HungUpError, Line, Words, raise_error
+from .surroundings import surroundings
+from .terms import Terms
+from .wire import PROTOCOL, HungUpError, Line, NoFetcherError, SilentError, Words, raise_error
 
 _DEATHS = 5  # of fetchers during one wait
+_GREET_S = 20.0
+_SILENCE_S = 60.0  # of a fetcher, which says every five seconds that it works on what is waited for
 
 
 @dataclass(frozen=True, slots=True)
 class _Open:
     ref: FileRef
     own: int | None
+    identity: list[int] | None  # of the files that we see; None: none, for the disk was full
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,46 +42,57 @@ class _Wanted:
 class FetcherClient:
     """Safe from any thread, one at a time: who waits for bytes lets others wait with it. Belongs to one process.
 
-    A fetcher that died is started again, and told again what is open; what it fetched is in the cache.
+    A fetcher that died is started again, and told again what is open; what it fetched is in the cache. All that asks or
+    tells raises `NoFetcherError` when none works for us any more, and after `close`.
     """
 
-    def __init__(self, folder: Path, terms: Terms, linger_s: float) -> None:
-        self._folder, self._terms, self._linger_s = folder, terms, linger_s
-        policy = terms.policy
-        # the fetcher ends every wait of ours with an error of its own before that
-        self._timeout_s = policy.progress_deadline_s * (policy.hard_deadline_factor + 1) + 30.0
+    def __init__(self, folder: Path, terms: Terms, linger_s: float, silence_s: float = _SILENCE_S) -> None:
+        self._folder, self._terms, self._linger_s, self._silence_s = folder, terms, linger_s, silence_s
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._files: dict[int, _Open] = {}
         self._blocks: dict[int, _Wanted] = {}
         self._line: Line | None = None
         self._lineage = 0
+        self._closed = False
         self.fetchers = 0  # met so far
 
     def connect(self, *, start: bool) -> bool:
         """Whether there is a fetcher that works for us; with `start`, start one. Raises `ConfigError`."""
         with self._lock:
-            sock = reach(self._folder, start=start, linger_s=self._linger_s)
-            if sock is None:
-                return False
-            line = Line(sock)
-            try:
-                line.send({"protocol": PROTOCOL, "proxies": proxies(), "terms": self._terms.words()})
-                words, _ = line.receive()
-                raise_error(words)
-            except HungUpError:
-                line.close()
-                return False
-            except BaseException:
-                line.close()
-                raise
-            if "lineage" not in words:
-                line.close()
-                return False
-            line.patience(self._timeout_s)
-            self._line, self._lineage = line, int(words["lineage"])
-            self.fetchers += 1
-            return True
+            self._check()
+            for _ in range(_DEATHS if start else 1):
+                sock = reach(self._folder, start=start, linger_s=self._linger_s)
+                if sock is None:
+                    return False
+                try:
+                    return self._greet(Line(sock))
+                except SilentError:
+                    return False
+                except HungUpError:  # it was about to leave when we came, or is none
+                    continue
+            return False
+
+    def _greet(self, line: Line) -> bool:
+        try:
+            line.patience(_GREET_S, _GREET_S)
+            line.send({"protocol": PROTOCOL, "surroundings": surroundings(), "terms": self._terms.words()})
+            words, _ = line.receive()
+            raise_error(words)
+        except BaseException:
+            line.close()
+            raise
+        if "lineage" not in words:
+            line.close()
+            return False
+        line.patience(self._silence_s, self._silence_s)
+        self._line, self._lineage = line, int(words["lineage"])
+        self.fetchers += 1
+        return True
+
+    def _check(self) -> None:
+        if self._closed:
+            raise NoFetcherError("we have hung up")
 
     @property
     def blocks(self) -> FetcherClient:
@@ -90,28 +105,34 @@ class FetcherClient:
         return self._lineage
 
     def _again(self) -> None:
-        """The fetcher is gone: another one, and the state it needs. Raises `UnavailableError`."""
+        """The fetcher is gone: another one, and the state it needs."""
+        self._drop_line()
+        for _ in range(_DEATHS):
+            try:
+                if not self.connect(start=True):
+                    break
+                for number, opened in self._files.items():
+                    self._say_open(number, opened)
+                for number, wanted in self._blocks.items():
+                    self._say_block(number, wanted)
+                return
+            except HungUpError:
+                self._drop_line()
+            except HoldfastError as error:  # it refuses our terms
+                raise NoFetcherError(error.message) from error
+        raise NoFetcherError("no fetcher can be reached, or none works for this process")
+
+    def _drop_line(self) -> None:
         if self._line is not None:
             self._line.close()
             self._line = None
-        for _ in range(_DEATHS):
-            try:
-                if self.connect(start=True):
-                    for number, opened in self._files.items():
-                        self._say_open(number, opened)
-                    for number, wanted in self._blocks.items():
-                        self._say_block(number, wanted)
-                    return
-            except HungUpError:
-                continue
-        raise UnavailableError(
-            f"the fetcher of {self._folder} cannot be reached", hint=f"see {self._folder / 'fetcher.log'}"
-        )
 
-    def _say(self, words: Words, payload: bytes = b"") -> None:
+    def _say(self, words: Words, payload: bytes = b"") -> Line:
+        self._check()
         if self._line is None:
-            raise HungUpError("closed")
+            raise HungUpError("there is no fetcher")
         self._line.send(words, payload)
+        return self._line
 
     def _tell(self, words: Words) -> None:
         """Say what needs no answer."""
@@ -124,17 +145,16 @@ class FetcherClient:
         """Say what has an answer, and wait for it. Raises what it says."""
         for _ in range(_DEATHS):
             try:
-                self._say(words)
-                assert self._line is not None
-                answer, payload = self._line.receive()
+                line = self._say(words)
+                answer, payload = line.receive()
+                while "wait" in answer:  # it works on it
+                    answer, payload = line.receive()
             except HungUpError:
                 self._again()
                 continue
             raise_error(answer)
             return answer, bytes(payload)
-        raise UnavailableError(
-            f"the fetcher of {self._folder} died {_DEATHS} times", hint=f"see {self._folder / 'fetcher.log'}"
-        )
+        raise NoFetcherError(f"it died {_DEATHS} times, see {self._folder / 'fetcher.log'}")
 
     # -- files
 
@@ -142,7 +162,7 @@ class FetcherClient:
         """See `Fetching`."""
         with self._lock:
             number = next(self._numbers)
-            self._files[number] = opened = _Open(ref, own)
+            self._files[number] = opened = _Open(ref, own, file.identity)
             try:
                 self._say_open(number, opened)
             except HungUpError:
@@ -156,6 +176,7 @@ class FetcherClient:
                 "op": "open", "file": number, "root": str(opened.ref.root), "path": opened.ref.path,
                 "cid": str(layout.cid), "size": layout.size, "leaf_size": layout.leaf_size,
                 "lineage": opened.own or self._lineage, "distrust": opened.own is not None,
+                "identity": opened.identity,
             },
             layout.digests,
         )  # fmt: skip
@@ -166,7 +187,7 @@ class FetcherClient:
             self._tell({"op": "ask", "file": number, "leaves": leaves, "urgency": urgency})
 
     def bring(self, number: int, leaves: list[int]) -> tuple[int, bytes] | None:
-        """See `Supply.bring`. A leaf and its bytes, when it lies in the memory of the fetcher."""
+        """See `Supply.bring`. A leaf and its bytes, when we do not see what the fetcher has of it."""
         with self._lock:
             words, payload = self._ask({"op": "bring", "file": number, "leaves": leaves})
             return (int(words["leaf"]), payload) if "leaf" in words else None
@@ -178,8 +199,7 @@ class FetcherClient:
                 try:
                     self._say({"op": "close", "file": number})
                 except HungUpError:
-                    self._line.close()
-                    self._line = None
+                    self._drop_line()
 
     # -- blocks
 
@@ -215,8 +235,11 @@ class FetcherClient:
     def close_file(self, handle: int) -> None:
         """See `FetchEngine.close_file`: of a block that is not needed any more."""
         with self._lock:
-            if self._blocks.pop(handle, None) is not None:
-                self._tell({"op": "drop_block", "block": handle})
+            if self._blocks.pop(handle, None) is not None and self._line is not None:
+                try:
+                    self._say({"op": "drop_block", "block": handle})
+                except HungUpError:
+                    self._drop_line()
 
     # -- the rest
 
@@ -227,10 +250,11 @@ class FetcherClient:
             return Report(tuple(SourceStats(*row) for row in words["sources"]), words["useful"], words["hedged"])
 
     def close(self) -> None:
-        """Hang up. Idempotent."""
+        """Hang up; the fetcher has given back what it held for us. Idempotent."""
         with self._lock:
+            self._closed = True
             if self._line is not None:
-                self._line.close()
+                self._line.part()
             self._line = None
 
 

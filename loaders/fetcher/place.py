@@ -8,6 +8,9 @@ import struct
 from contextlib import closing
 from pathlib import Path
 
+from ...storage.patience import try_until
+
+_BACKLOG = 1024  # all workers of a machine may come at once
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED
 
 
@@ -24,7 +27,8 @@ class Place:
         try:
             sock.settimeout(timeout_s)
             with closing(_Folder(self.folder)) as folder:
-                sock.connect(folder.address(self.socket.name))
+                if not try_until(lambda: _connected(sock, folder.address(self.socket.name)), timeout_s):
+                    raise TimeoutError(f"the fetcher of {self.folder} lets nobody in")
             if peer_uid(sock) != os.geteuid():
                 raise PermissionError(f"the fetcher of {self.folder} is another user's")
         except BaseException:
@@ -40,10 +44,18 @@ class Place:
         try:
             with closing(_Folder(self.folder)) as folder:
                 sock.bind(folder.address(self.socket.name))
-            sock.listen(64)
+            sock.listen(_BACKLOG)
         finally:
             os.umask(mask)
         return sock
+
+
+def _connected(sock: socket.socket, address: str) -> bool:
+    try:
+        sock.connect(address)
+    except BlockingIOError:  # the fetcher has not taken those before us yet; no timeout of the kernel's waits for that
+        return False
+    return True
 
 
 class _Folder:

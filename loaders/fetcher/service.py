@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from .session import Session
 from .shelf import Shelf
 from .wire import Line
 
+LOG = logging.getLogger("holdfast.fetcher")
 _MAX_CLIENTS = 1024
 _TICK_S = 0.2
 
@@ -61,8 +63,9 @@ class Fetcher:
 
     def _accept(self, listener: socket.socket) -> None:
         listener.settimeout(_TICK_S)
-        idle_since = time.monotonic()
+        idle_since, refused = time.monotonic(), False
         while not self._stop.is_set():
+            self._shelf.sweep(self._linger_s)
             if self._lines:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > self._linger_s:
@@ -71,14 +74,29 @@ class Fetcher:
                 sock, _ = listener.accept()
             except TimeoutError:
                 continue
-            if peer_uid(sock) != os.geteuid() or len(self._lines) >= _MAX_CLIENTS:
-                sock.close()
+            except OSError as error:  # too many files are open, here or on the machine
+                if not refused:
+                    LOG.warning("nobody can connect now: %s", error)
+                refused = True
+                time.sleep(_TICK_S)  # who waits stays in the queue
                 continue
-            sock.settimeout(None)
-            line = Line(sock)
+            refused = False
+            self._welcome(sock)
+
+    def _welcome(self, sock: socket.socket) -> None:
+        line = Line(sock)
+        try:
+            if peer_uid(sock) != os.geteuid() or len(self._lines) >= _MAX_CLIENTS:
+                line.close()
+                return
             with self._lock:
                 self._lines.add(line)
             threading.Thread(target=self._serve, args=(line,), name="holdfast-client", daemon=True).start()
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
+            LOG.warning("a client was turned away: %s", error)
+            with self._lock:
+                self._lines.discard(line)
+            line.close()
 
     def _serve(self, line: Line) -> None:
         try:

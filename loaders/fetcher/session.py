@@ -2,131 +2,164 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ...storage.cid import CID
 from ...storage.dag.layout import FileLayout
-from ...storage.errors import HoldfastError
+from ...storage.errors import HoldfastError, StoreError
 from ...storage.sources.source import FileRef
+from ..supply import BEAT_S
 from .shelf import Desk, OpenFile, Shelf
-from .terms import Terms, proxies
+from .surroundings import surroundings
+from .terms import Terms
 from .wire import PROTOCOL, HungUpError, Line, Words, error_words
 
+LOG = logging.getLogger("holdfast.fetcher")
 _MAX_FILES = 4096
 _MAX_BLOCKS = 4096
+_GREET_S = 20.0
+_SEND_S = 60.0  # a client that takes nothing for so long is stopped; it comes back when it goes on
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """`apart`: the client does not see what we write, for it has other files of that name open, or none."""
+
+    open: OpenFile
+    apart: bool
 
 
 class Session:
-    """One connection. `serve` returns when the client has gone."""
+    """One connection. `serve` returns when the client has gone, or its engine is broken: then it comes again."""
 
-    def __init__(self, line: Line, shelf: Shelf) -> None:
-        self._line, self._shelf = line, shelf
-        self._terms: Terms | None = None
-        self._desk: Desk
-        self._files: dict[int, OpenFile | HoldfastError] = {}
+    def __init__(self, line: Line, shelf: Shelf, greet_s: float = _GREET_S, send_s: float = _SEND_S) -> None:
+        self._line, self._shelf, self._greet_s, self._send_s = line, shelf, greet_s, send_s
+        self._desk: Desk | None = None
+        self._files: dict[int, _File | HoldfastError] = {}
         self._blocks: dict[int, int] = {}  # the client's handles of blocks → the engine's
 
     def serve(self) -> None:
         """Answer until the client hangs up."""
         try:
-            if not self._greet():
-                return
+            self._line.patience(self._greet_s, self._send_s)
+            desk = self._greet()
+            self._line.patience(None, self._send_s)
             while True:
                 words, payload = self._line.receive()
-                self._do(words, payload)
-        except (HungUpError, KeyError, TypeError, ValueError):
-            return  # gone, or not one of ours
+                if desk.retired:
+                    return
+                self._do(desk, words, payload)
+        except HungUpError:
+            return
+        except Exception as error:
+            if not self._shelf.closed:  # else its files and engines end under us
+                LOG.error("hung up on a client: its mistake, or a bug of holdfast", exc_info=error)
+            return
         finally:
             self._leave()
             self._line.close()
 
-    def _greet(self) -> bool:
+    def _greet(self) -> Desk:
         words, _ = self._line.receive()
-        if words.get("protocol") != PROTOCOL or words.get("proxies") != proxies():
-            self._line.send({"refused": "another version of holdfast, or other proxies"})
-            return False
-        terms = Terms.parse(words["terms"])
+        if words.get("protocol") != PROTOCOL or words.get("surroundings") != surroundings():
+            self._line.send({"refused": "another version of holdfast, other proxies, or other certificates"})
+            raise HungUpError("refused")
         try:
-            self._desk = self._shelf.desk(terms)
+            self._desk = self._shelf.desk(Terms.parse(words["terms"]))
         except HoldfastError as error:
             self._line.send(error_words(error))
-            return False
-        self._terms = terms
+            raise HungUpError("refused") from error
         self._line.send({"lineage": self._shelf.lineage})
-        return True
+        return self._desk
 
     def _leave(self) -> None:
+        if self._desk is None:
+            return
         for number in list(self._files):
-            self._close(number)
-        if self._terms is not None:
-            for handle in self._blocks.values():
-                self._desk.engine.close_file(handle)
-            self._shelf.leave(self._terms)
+            self._close(self._desk, number)
+        for handle in self._blocks.values():
+            self._desk.engine.close_file(handle)
+        self._shelf.leave(self._desk)
 
-    def _do(self, words: Words, payload: bytearray) -> None:
+    def _do(self, desk: Desk, words: Words, payload: bytearray) -> None:
         what = words["op"]
         if what == "ask":
             file = self._files[words["file"]]
-            if isinstance(file, OpenFile):
-                file.supply.ask(words["leaves"], float(words["urgency"]))
+            if isinstance(file, _File) and not self._shelf.crowded:
+                file.open.supply.ask(words["leaves"], float(words["urgency"]))
         elif what == "open":
-            self._open(words, bytes(payload))
+            self._open(desk, words, bytes(payload))
         elif what == "close":
-            self._close(words["file"])
+            self._close(desk, words["file"])
         elif what == "want_block":
             if len(self._blocks) >= _MAX_BLOCKS:
                 raise HungUpError("too many blocks")
             cid, root = CID.parse(words["cid"]), CID.parse(words["root"])
-            self._blocks[words["block"]] = self._desk.engine.want_block(cid, root, urgency=float(words["urgency"]))
+            self._blocks[words["block"]] = desk.engine.want_block(cid, root, urgency=float(words["urgency"]))
         elif what == "drop_block":
-            self._desk.engine.close_file(self._blocks.pop(words["block"]))
+            desk.engine.close_file(self._blocks.pop(words["block"]))
         else:
-            self._answer(_ANSWERS[what], words)
+            self._answer(desk, _ANSWERS[what], words)
 
-    def _answer(self, work: Callable[[Session, Words], tuple[Words, bytes]], words: Words) -> None:
+    def _answer(self, desk: Desk, work: Callable[[Session, Desk, Words], tuple[Words, bytes]], words: Words) -> None:
         try:
-            found, payload = work(self, words)
-        except (HungUpError, KeyError, TypeError, ValueError):
+            found, payload = work(self, desk, words)
+        except HungUpError:
             raise
-        except Exception as error:  # noqa: BLE001 - the client's mistake or ours: it is told, others go on
+        except HoldfastError as error:
             found, payload = error_words(error), b""
+            if isinstance(error, StoreError):  # an engine whose disk failed stays broken
+                self._shelf.retire(desk)
         self._line.send(found, payload)
 
-    def _open(self, words: Words, digests: bytes) -> None:
+    def _open(self, desk: Desk, words: Words, digests: bytes) -> None:
         if len(self._files) >= _MAX_FILES:
             raise HungUpError("too many files")
         layout = FileLayout(CID.parse(words["cid"]), words["size"], words["leaf_size"], digests)
         ref = FileRef(CID.parse(words["root"]), words["path"], layout)
         try:
-            self._files[words["file"]] = self._shelf.open(
-                self._desk, ref, words["lineage"], distrust=bool(words["distrust"])
-            )
+            opened = self._shelf.open(desk, ref, words["lineage"], distrust=bool(words["distrust"]))
         except HoldfastError as error:
             self._files[words["file"]] = error  # said when somebody waits for it
+        else:
+            self._files[words["file"]] = _File(opened, apart=words["identity"] != opened.file.identity)
 
-    def _close(self, number: int) -> None:
+    def _close(self, desk: Desk, number: int) -> None:
         file = self._files.pop(number)
-        if isinstance(file, OpenFile):
-            self._shelf.close(self._desk, file)
+        if isinstance(file, _File):
+            self._shelf.close(desk, file.open)
 
-    def _bring(self, words: Words) -> tuple[Words, bytes]:
+    def _beat(self) -> None:
+        self._line.send({"wait": True})
+
+    def _bring(self, desk: Desk, words: Words) -> tuple[Words, bytes]:
         file = self._files[words["file"]]
-        if not isinstance(file, OpenFile):
-            raise file
-        missing = [leaf for leaf in words["leaves"] if not file.file.has(leaf)]
-        if missing:
-            file.supply.bring(missing)
+        if not isinstance(file, _File):
+            return error_words(file), b""
+        cached = file.open.file
+        missing = [leaf for leaf in words["leaves"] if not cached.has(leaf)]
+        if missing and len(missing) == len(words["leaves"]):
+            file.open.supply.bring(missing, self._beat)
         for leaf in words["leaves"]:
-            if (data := file.file.spared(leaf)) is not None:
+            data = cached.leaf(leaf) if file.apart else cached.spared(leaf)
+            if data is not None:
                 return {"leaf": leaf}, data
         return {}, b""
 
-    def _take_block(self, words: Words) -> tuple[Words, bytes]:
-        return {}, self._desk.engine.take_block(self._blocks.pop(words["block"])).data
+    def _take_block(self, desk: Desk, words: Words) -> tuple[Words, bytes]:
+        handle = self._blocks.pop(words["block"])
+        try:
+            while not desk.engine.wait(handle, [0], timeout_s=BEAT_S):
+                self._beat()
+            return {}, desk.engine.take_block(handle).data
+        finally:
+            desk.engine.close_file(handle)
 
-    def _report(self, _: Words) -> tuple[Words, bytes]:
-        engine = self._desk.engine
+    def _report(self, desk: Desk, _: Words) -> tuple[Words, bytes]:
+        engine = desk.engine
         sources: list[list[Any]] = [
             [source.name, source.url, source.requests, source.bytes, source.wrong, source.verdicts, source.state]
             for source in engine.stats()
@@ -134,7 +167,7 @@ class Session:
         return {"sources": sources, "useful": engine.useful_bytes, "hedged": engine.planner.hedged_bytes}, b""
 
 
-_ANSWERS: dict[str, Callable[[Session, Words], tuple[Words, bytes]]] = {
+_ANSWERS: dict[str, Callable[[Session, Desk, Words], tuple[Words, bytes]]] = {
     "bring": Session._bring,
     "take_block": Session._take_block,
     "report": Session._report,

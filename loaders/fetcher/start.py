@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import socket
@@ -10,37 +11,58 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 
 from .place import Place
 
+LOG = logging.getLogger("holdfast.fetcher")
 _START_S = 20.0  # a loaded machine may take seconds to import
 _GREET_S = 20.0
-_RETRY_S = 0.01
+_FAILURES = 3  # starts: what failed so often fails again
+_PAUSE_S, _MAX_PAUSE_S = 0.01, 1.0  # each start is a process that imports for 0.3 s
+
+
+class Begun(Enum):
+    """What became of a process that was to be the fetcher."""
+
+    LISTENS = b"1"
+    HELD = b"0"  # another one has the lock, and listens in a moment or ends in one
+    FAILED = b""
 
 
 def reach(folder: Path, *, start: bool, linger_s: float) -> socket.socket | None:
-    """A connection whose waits end soon; None where no fetcher is, or where it cannot be started."""
+    """A connection whose waits end soon; None where no fetcher is, or where it cannot be started, which is logged."""
     place = Place(folder)
     with suppress(OSError):
         return place.connect(_GREET_S)
     if not start:
         return None
-    limit = time.monotonic() + _START_S
+    limit, pause, failures, why = time.monotonic() + _START_S, _PAUSE_S, 0, "it did not listen in time"
     while time.monotonic() < limit:
         try:
-            begin(folder, limit, linger_s)
+            begun = begin(folder, limit, linger_s)
+        except OSError as error:
+            why = str(error)
+            break
+        try:
             return place.connect(_GREET_S)
-        except PermissionError:
-            return None
-        except (FileNotFoundError, ConnectionError):
-            time.sleep(_RETRY_S)  # another one has the lock, and listens in a moment or ends in one
-        except OSError:
-            return None
+        except (FileNotFoundError, ConnectionError) as error:
+            why = str(error)
+        except OSError as error:
+            why = str(error)
+            break
+        failures += begun is Begun.FAILED
+        if failures == _FAILURES:
+            why = f"it ended {failures} times before it listened, see {place.log}"
+            break
+        time.sleep(pause)
+        pause = min(2 * pause, _MAX_PAUSE_S)
+    LOG.warning("no fetcher can be started in %s (%s): this process fetches for itself", folder, why)
     return None
 
 
-def begin(folder: Path, limit: float, linger_s: float) -> None:
+def begin(folder: Path, limit: float, linger_s: float) -> Begun:
     """Start a fetcher, and wait until it listens or has ended. Raises `OSError` where no process can be started."""
     folder.mkdir(parents=True, exist_ok=True)
     place = Place(folder)
@@ -61,7 +83,9 @@ def begin(folder: Path, limit: float, linger_s: float) -> None:
         os.close(tell)
         tell = -1
         threading.Thread(target=process.wait, name="holdfast-reaper", daemon=True).start()
-        select.select([ready], [], [], max(limit - time.monotonic(), 0))
+        poll = select.poll()  # `select` takes no descriptor above 1023
+        poll.register(ready, select.POLLIN)
+        return Begun(os.read(ready, 1)) if poll.poll(max(limit - time.monotonic(), 0) * 1000) else Begun.FAILED
     finally:
         os.close(ready)
         if tell >= 0:

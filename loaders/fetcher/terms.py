@@ -5,8 +5,6 @@ Clients with equal terms share one engine, and so one scoreboard.
 
 from __future__ import annotations
 
-import os
-import urllib.request
 from dataclasses import asdict, dataclass, fields
 
 from ...storage.fetch.policy import FetchPolicy
@@ -58,8 +56,3 @@ class Terms:
         from ...storage.sources.from_roster import sources_of
 
         return sources_of(Roster.parse(self.given, "roster"), env=dict(self.env), redirects=guard)
-
-
-def proxies() -> dict[str, str]:
-    """The proxies of this process: a fetcher with others must not fetch for us."""
-    return {**urllib.request.getproxies(), "bypass": os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""}

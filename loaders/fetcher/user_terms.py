@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...configs.roster import Roster, write_roster
+from ...configs.roster import Provider, Roster, write_roster
 from ...configs.settings import default_roster
 from ...storage.fetch.policy import FetchPolicy
 from ...storage.session import SourcesArgument, choose_sources
@@ -24,6 +24,13 @@ def terms_of(sources: SourcesArgument, guard: NetGuard, policy: FetchPolicy, env
         return Terms(tuple(found), (), allowed, policy)
     assert found is not None
     roster = found if isinstance(found, Roster) else Roster.load(Path(found))
-    names = {name for provider in roster.providers for name in (provider.token_env, provider.headers_env) if name}
+    providers = tuple(provider.model_copy(update=_files(provider)) for provider in roster.providers)
+    names = {name for provider in providers for name in (provider.token_env, provider.headers_env) if name}
     held = tuple(sorted((name, env[name]) for name in names if name in env))
-    return Terms(write_roster(roster.providers), held, allowed, policy)
+    return Terms(write_roster(providers), held, allowed, policy)
+
+
+def _files(provider: Provider) -> dict[str, Path]:
+    """Its paths, absolute: the fetcher works in another folder."""
+    named = {"ca_file": provider.ca_file, "token_file": provider.token_file}
+    return {name: path.absolute() for name, path in named.items() if path is not None}

@@ -11,16 +11,28 @@ from typing import Any
 from ...storage import errors
 from ...storage.errors import HoldfastError, UnavailableError
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_WORDS = 4 << 20  # of JSON: a list of half a million leaves
 MAX_PAYLOAD = 256 << 20  # digests of a file: 8 million leaves
+_PART_S = 2.0
 _LENGTHS = struct.Struct("<II")
 
 Words = dict[str, Any]
 
 
+_TIME = struct.Struct("@ll")  # struct timeval
+
+
 class HungUpError(Exception):
     """The other side is gone, or talks nonsense."""
+
+
+class SilentError(HungUpError):
+    """The other side said nothing, or took nothing, for too long: it hangs, or is stopped."""
+
+
+class NoFetcherError(Exception):
+    """No fetcher will work for this client any more. Stays inside `SharedFetching`."""
 
 
 class Line:
@@ -29,9 +41,17 @@ class Line:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
-    def patience(self, seconds: float) -> None:
-        """How long a wait for the other side may take from now on."""
-        self._sock.settimeout(seconds)
+    def patience(self, receive_s: float | None, send_s: float) -> None:
+        """How long the other side may say nothing (None: for ever), and take nothing of what is sent, from now on.
+
+        Raises `HungUpError` on a line that was closed.
+        """
+        try:
+            self._sock.settimeout(None)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(receive_s or 0.0))
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(send_s))
+        except OSError as error:
+            raise HungUpError(str(error)) from error
 
     def send(self, words: Words, payload: bytes | memoryview = b"") -> None:
         """Raises `HungUpError`."""
@@ -40,17 +60,19 @@ class Line:
             self._sock.sendall(_LENGTHS.pack(len(text), len(payload)) + text)
             if payload:
                 self._sock.sendall(payload)
+        except (BlockingIOError, TimeoutError) as error:
+            raise SilentError("nothing was taken in time") from error
         except OSError as error:
             raise HungUpError(str(error)) from error
 
     def receive(self) -> tuple[Words, bytearray]:
-        """The next message. Raises `HungUpError`, also when nothing comes in time."""
+        """The next message. Raises `HungUpError`; `SilentError` when nothing comes in time."""
         size, extra = _LENGTHS.unpack(self._read(_LENGTHS.size))
         if size > MAX_WORDS or extra > MAX_PAYLOAD:
             raise HungUpError(f"a message of {size} and {extra} bytes")
         try:
             words = json.loads(self._read(size))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HungUpError(f"a message that is no JSON: {error}") from error
         if not isinstance(words, dict):
             raise HungUpError("a message that is no object")
@@ -62,12 +84,23 @@ class Line:
         while got < size:
             try:
                 count = self._sock.recv_into(view[got:])
+            except (BlockingIOError, TimeoutError) as error:
+                raise SilentError("nothing came in time") from error
             except OSError as error:
                 raise HungUpError(str(error) or type(error).__name__) from error
             if not count:
                 raise HungUpError("the connection ended")
             got += count
         return data
+
+    def part(self) -> None:
+        """Hang up, once the other side has seen that nothing more comes, and has given back what it held for us."""
+        with suppress(OSError, HungUpError):
+            self._sock.shutdown(socket.SHUT_WR)
+            self.patience(_PART_S, _PART_S)
+            while True:
+                self.receive()  # an answer that nobody waits for
+        self.close()
 
     def close(self) -> None:
         """Hang up; a thread that waits for the other side wakes. Idempotent."""
@@ -76,11 +109,14 @@ class Line:
         self._sock.close()
 
 
-def error_words(error: BaseException) -> Words:
+def _timeval(seconds: float) -> bytes:
+    whole, rest = divmod(seconds, 1)
+    return _TIME.pack(int(whole), int(rest * 1e6))
+
+
+def error_words(error: HoldfastError) -> Words:
     """An error as a message."""
-    if isinstance(error, HoldfastError):
-        return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
-    return {"error": "StoreError", "message": f"the fetcher: {type(error).__name__}: {error}", "hint": ""}
+    return {"error": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
 def raise_error(words: Words) -> None:

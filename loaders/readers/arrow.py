@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from ...storage.errors import FormatError
 from ...storage.manifest import Shard
-from ...storage.shards.arrow import BatchTable
+from ...storage.shards.arrow import BatchTable, blocks, decompressed_bytes
 from ..columns import check_columns
 from ..errors import SampleError
 from ..shard_file import ShardFile
+from .bounds import check_group
 from .decoded import DecodedRows
 from .range_file import RangeFile
 from .reader import Sample
@@ -26,7 +27,7 @@ class ArrowReader:
     """A `Reader`. `index`: which bytes to fetch for a row; what is read of the file, its own footer says.
 
     Only verified bytes are read, wherever footer and index point to. Buffers that are compressed are decompressed by
-    Arrow when their batch is read.
+    Arrow when their batch is read, if what they say of themselves is not too large.
     """
 
     def __init__(
@@ -40,12 +41,26 @@ class ArrowReader:
         self._starts: list[int] = self._table.first_rows.tolist()
         with self._errors("footer"):
             file.prefetch(max(shard.bytes - _FOOTER_GUESS, 0), shard.bytes, -1.0)
+            self._dictionaries, self._blocks = blocks(self._bytes, shard.bytes)  # which bounds the footer, too
             self._batches = pa.ipc.open_file(pa.PythonFile(RangeFile(file), mode="r"))
             count = self._batches.num_record_batches
             check_columns(columns, self._batches.schema.names, shard.path)
-        if count != len(self._table.starts):
+        if not count == len(self._blocks) == len(self._table.starts):
             raise FormatError(f"{shard.path} has {count} record batches, its index says {len(self._table.starts)}")
         self._columns = columns
+
+    @property
+    def held_bytes(self) -> int:
+        """See `Reader.held_bytes`."""
+        return self._shard.bytes
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._rows.forget(self._shard.path, views=True)
+        self._file.close()
+
+    def _bytes(self, start: int, end: int) -> bytes:
+        return self._file.copy(start, end)
 
     def _batch_of(self, index: int) -> int:
         return bisect_right(self._starts, index) - 1
@@ -71,6 +86,10 @@ class ArrowReader:
     def _read(self, batch: int) -> Rows:
         """Checked whole before a value is taken out: offsets that lie would be read out of bounds."""
         with self._errors(f"record batch {batch}"):
+            if self._dictionaries:  # Arrow reads all of them, before the first batch
+                check_group(sum(decompressed_bytes(self._bytes, block) for block in self._dictionaries))
+                self._dictionaries = []
+            check_group(decompressed_bytes(self._bytes, self._blocks[batch]))
             found = self._batches.get_batch(batch)
             expected = self._starts[batch + 1] - self._starts[batch]
             if found.num_rows != expected:
@@ -84,5 +103,5 @@ class ArrowReader:
     def _errors(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, FormatError) as error:
             raise SampleError(f"{self._shard.path}: its {what} cannot be read as Arrow: {error}") from error

@@ -69,6 +69,20 @@ class DecodedRows:
         self._requests = 0
         self._pool: ThreadPoolExecutor | None = None
 
+    def begin(self) -> None:
+        """A pass begins: what an abandoned one wanted is not decoded, and keeps no shard open."""
+        self._wanted.clear()
+        self._full = False
+
+    def forget(self, path: str, *, views: bool) -> None:
+        """A shard is closed: none of its groups can be begun any more. Those that are decoded stay, unless they are
+        `views` of a file: its space on the disk, and a descriptor, would stay as well.
+        """
+        for key in [key for key in self._wanted if key[0] == path]:
+            del self._wanted[key]
+        for key in [key for key in self._held if views and key[0] == path]:
+            self._held_bytes -= self._held.pop(key).bytes
+
     def knows(self, key: Key) -> bool:
         """Whether the group is here, or coming."""
         return key in self._held or key in self._coming

@@ -1,7 +1,7 @@
 """`KeptRows`: the row groups of one shard, decoded, as an Arrow IPC file in the cache: mapped, not decoded again.
 
 The file is written once all of the shard is here, by a thread, and by one process for all who share the cache. It takes
-about twice what the shard does.
+about twice what the shard does; where the budget of the cache has no room for it, the shard is read without.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from ...storage.errors import HoldfastError
 from ...storage.manifest import Shard
-from ..decoded_files import DecodedFile, DecodedFiles
+from ..decoded_files import AbandonedError, DecodedFile, DecodedFiles, finished
+from .unfolded import check_unfolded
 from .values import Rows
 
 LOG = logging.getLogger("holdfast.cache")
@@ -38,6 +39,7 @@ class KeptRows:
         self._file: DecodedFile | None = None
         self._batches: pa.RecordBatchFileReader | None = None
         self._ends: list[int] = []
+        self._refused = self._closed = False  # refused: not tried again while the shard is open
         self._take(files.get(self._name))
 
     @property
@@ -45,13 +47,19 @@ class KeptRows:
         """Whether the rows can be had."""
         if self._job is not None and self._job.done():
             job, self._job = self._job, None
-            self._take(job.result() if job.exception() is None else None)
+            self._refused = job.exception() is not None
+            self._take(None if self._refused else job.result())
         return self._file is not None and not self._file.closed
+
+    @property
+    def held_bytes(self) -> int:
+        """What it keeps in the cache."""
+        return self._file.size if self._file is not None and not self._file.closed else 0
 
     @property
     def wanted(self) -> bool:
         """Whether somebody should call `keep`."""
-        return self._job is None and not self.here
+        return self._job is None and not self.here and not self._refused
 
     def rows(self, first: int, count: int) -> Rows:
         """So many rows from this one on, out of the map. Raises `ArrowException` or `ValueError` for a rotten file."""
@@ -80,13 +88,31 @@ class KeptRows:
 
     def _make(self, size: int, tables: Callable[[], Iterator[pa.Table]]) -> DecodedFile:
         try:
-            return self._files.make(self._name, size, lambda: _ipc(tables()))
-        except (HoldfastError, pa.ArrowException) as error:
+            return self._files.make(self._name, max(size, 0), lambda: _ipc(self._while_open(tables())), needed=False)
+        except (HoldfastError, pa.ArrowException, ValueError) as error:
             LOG.warning("the decoded rows of %s are not kept: %s", self._shard.path, error)
             raise
 
+    def _while_open(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        for table in tables:
+            if self._closed:
+                raise AbandonedError
+            yield table
+
+    def close(self) -> None:
+        """Give the lease back, and end what is being written. Idempotent."""
+        self._closed = True
+        for file in (finished(self._job), self._file):
+            if file is not None:
+                file.close()
+        self._job = self._file = self._batches = None
+
     def _take(self, file: DecodedFile | None) -> None:
         if file is None:
+            return
+        if self._shard.bytes + file.size > self._files.max_bytes:  # of a run with another budget
+            file.close()
+            self._refused = True
             return
         try:
             batches = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(file.view(0, file.size))))
@@ -115,7 +141,8 @@ class _Sink(io.RawIOBase):
 def _ipc(tables: Iterator[pa.Table]) -> Iterator[bytes]:
     sink, writer = _Sink(), None
     for table in tables:
-        plain = _without_dictionaries(table)
+        check_unfolded(table, whole=True)
+        plain = table.cast(pa.schema([field.with_type(_plain(field.type)) for field in table.schema]))
         if writer is None:
             writer = pa.ipc.new_file(sink, plain.schema)
         writer.write_table(plain.combine_chunks())
@@ -126,9 +153,17 @@ def _ipc(tables: Iterator[pa.Table]) -> Iterator[bytes]:
     yield from sink.parts
 
 
-def _without_dictionaries(table: pa.Table) -> pa.Table:
-    """An IPC file has one dictionary a column, and row groups bring one each."""
-    for at, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            table = table.set_column(at, field.name, table.column(at).cast(field.type.value_type))
-    return table
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type without dictionaries: an IPC file has one each for all its batches, and row groups bring theirs."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_map(kind):
+        return pa.map_(_plain(kind.key_type), _plain(kind.item_type), kind.keys_sorted)
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)), kind.list_size)
+    for is_list, make in ((pa.types.is_list, pa.list_), (pa.types.is_large_list, pa.large_list)):
+        if is_list(kind):
+            return make(kind.value_field.with_type(_plain(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    return kind

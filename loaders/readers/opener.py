@@ -40,6 +40,10 @@ class Opener:
         self._rows = DecodedRows(_DECODED_BYTES)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decompress")
 
+    def begin(self) -> None:
+        """A pass begins: see `DecodedRows.begin`."""
+        self._rows.begin()
+
     def open(self, shard: Shard) -> Reader:
         """A reader of the shard, which is open and leased while the reader is."""
         runtime = self._runtime
@@ -54,11 +58,10 @@ class Opener:
                 return ArrowReader(shard, runtime.open_shard(shard), runtime.index(shard), self._rows, self._columns)
             case "tar.zst" | "jsonl.zst":
                 offsets = offsets_of(shard, runtime.index(shard), None)
-                whole = DecompressedShard(
-                    shard, int(offsets[-1]), partial(runtime.open_shard, shard), runtime.decoded, self._pool
-                )
+                size = int(offsets[-1])
+                whole = DecompressedShard(shard, size, partial(runtime.open_shard, shard), runtime.decoded, self._pool)
                 if self._format == "jsonl.zst":
-                    return JsonlReader(shard, whole, offsets)
-                return TarReader(shard, whole, offsets, views=self._views)
+                    return JsonlReader(shard, whole, offsets, beside=size)
+                return TarReader(shard, whole, offsets, views=self._views, beside=size)
             case _:
                 raise UnsupportedError(f"{shard.path} is no shard of samples: its format is {self._format}")

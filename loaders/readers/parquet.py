@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,22 +18,23 @@ import pyarrow.parquet as pq
 
 from ...storage.errors import FormatError
 from ...storage.manifest import Shard
+from ...storage.shards.parquet import read_pages
 from ..columns import check_columns
 from ..errors import SampleError
 from ..shard_file import ShardFile
+from .bounds import MAX_FOOTER_BYTES, check_group
 from .decoded import Decode, DecodedRows
+from .group_size import GroupSize, size_of
 from .kept_rows import KeptRows
 from .range_file import RangeFile, SpanFile
 from .reader import Sample
 from .values import Rows
 
 _FOOTER_GUESS = 65536  # most footers fit: one wait instead of two
-_BATCH_ROWS = 4096
 _LOOK_EVERY = 16  # row groups that were read, between looks whether all of the shard is here
 _OLD_WRITERS = re.compile(r"parquet-(mr|cpp) version (0|1\.[0-2])\b")
 _OLD_PADDING = 100  # bytes that Arrow reads behind a chunk of theirs, for its length was wrong (PARQUET-816)
-
-MAX_GROUP_BYTES = 4 << 30  # decoded, of the columns that are read: a dictionary of long values may repeat each for ever
+_TAIL = struct.Struct("<I4s")  # length of the footer, magic
 
 Span = tuple[int, int]
 
@@ -56,40 +58,62 @@ class ParquetReader:
         self._columns = None if columns is None else list(columns)
         with self._errors("footer"):
             file.prefetch(max(shard.bytes - _FOOTER_GUESS, 0), shard.bytes, -1.0)
+            _check_footer(file.copy(max(shard.bytes - _TAIL.size, 0), shard.bytes))
             parquet = pq.ParquetFile(pa.PythonFile(RangeFile(file), mode="r"))
             self._metadata = parquet.metadata
+            self._padding = _OLD_PADDING if _OLD_WRITERS.match(self._metadata.created_by or "") else 0
             check_columns(columns, parquet.schema_arrow.names, shard.path)
-            self._paths = [parquet.schema.column(at).path for at in range(len(parquet.schema))]
+            self._leaves = [parquet.schema.column(at) for at in range(len(parquet.schema))]
+            self._numbers = self._chosen()
             groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
             self._starts = list(accumulate((group.num_rows for group in groups), initial=0))
             self._spans = [self._spans_of(group) for group in groups]
-            self._sizes = [sum(chunk.total_uncompressed_size for chunk in self._chunks(group)) for group in groups]
+            # as the footer says; only for what is decoded ahead, which is counted as it is when it has come
+            self._sizes = [
+                sum(max(chunk.total_uncompressed_size, 0) for chunk in self._chunks(group)) for group in groups
+            ]
         self._keys = [(shard.path, group) for group in range(len(groups))]
         if self._starts[-1] != shard.samples:
             raise FormatError(f"{shard.path} has {self._starts[-1]} rows, the manifest says {shard.samples}")
 
-    def _chunks(self, group: Any) -> list[Any]:
-        """The column chunks of a row group that are read: by the rule that Arrow finds columns by their names."""
-        chunks = [group.column(at) for at in range(group.num_columns)]
+    def _chosen(self) -> list[int]:
+        """The numbers of the leaf columns that are read: by the rule that Arrow finds columns by their names."""
         if self._columns is None:
-            return chunks
+            return list(range(len(self._leaves)))
         wanted = [(name, f"{name}.") for name in self._columns]
         return [
-            chunk
-            for chunk, path in zip(chunks, self._paths, strict=True)
-            if any(path == name or path.startswith(prefix) for name, prefix in wanted)
+            at
+            for at, leaf in enumerate(self._leaves)
+            if any(leaf.path == name or leaf.path.startswith(prefix) for name, prefix in wanted)
         ]
+
+    def _chunks(self, group: Any) -> list[Any]:
+        """The column chunks of a row group that are read."""
+        if group.num_columns != len(self._leaves):
+            raise ValueError(f"a row group has {group.num_columns} columns, the schema {len(self._leaves)}")
+        return [group.column(at) for at in self._numbers]
 
     def _spans_of(self, group: Any) -> list[Span]:
         """The bytes of the chunks, those that follow each other as one."""
-        padding = _OLD_PADDING if _OLD_WRITERS.match(self._metadata.created_by or "") else 0
         spans: list[Span] = []
-        for start, end in sorted(_span(chunk, padding, self._shard.bytes) for chunk in self._chunks(group)):
+        for start, end in sorted(_span(chunk, self._padding, self._shard.bytes) for chunk in self._chunks(group)):
             if spans and start <= spans[-1][1]:
                 spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
             else:
                 spans.append((start, end))
         return spans
+
+    @property
+    def held_bytes(self) -> int:
+        """See `Reader.held_bytes`."""
+        return self._shard.bytes + (self._kept.held_bytes if self._kept is not None else 0)
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._rows.forget(self._shard.path, views=self._kept is not None)
+        if self._kept is not None:
+            self._kept.close()  # it looks into the file
+        self._file.close()
 
     def _group_of(self, index: int) -> int:
         return bisect_right(self._starts, index) - 1
@@ -165,42 +189,54 @@ class ParquetReader:
         if (count % _LOOK_EVERY and count < filled) or not kept.wanted:
             return
         if all(self._file.holds(*span) for group in groups for span in self._spans[group]):
-            parts = [self._parts(group) for group in groups]
+            # views: as many shards may wait for a thread as are open, and copies of all would take too much
+            parts = [[(start, self._file.read(start, end)) for start, end in self._spans[group]] for group in groups]
             kept.keep(sum(self._sizes), lambda: (self._table(group, parts[group]) for group in groups))
 
     def _decode(self, group: int, parts: list[tuple[int, memoryview]]) -> Rows:
-        return Rows(self._table(group, parts))
+        with self._errors(f"row group {group}"):
+            return Rows(self._table(group, parts))
 
     def _table(self, group: int, parts: list[tuple[int, memoryview]]) -> pa.Table:
         """Any thread may do it: it has a file of its own, and touches nothing of the reader that changes."""
         with self._errors(f"row group {group}"):
+            size = self._size(group, parts)
             file = pa.PythonFile(SpanFile(parts, self._shard.bytes), mode="r")
-            parquet = pq.ParquetFile(file, metadata=self._metadata)
-            if self._at_most(group) <= MAX_GROUP_BYTES:
-                return parquet.read_row_group(group, columns=self._columns, use_threads=False)
-            return self._in_batches(parquet, group)
+            parquet = pq.ParquetFile(file, metadata=self._metadata, read_dictionary=size.folded)
+            if size.batch_rows:
+                return self._in_batches(parquet, group, size.batch_rows)
+            return parquet.read_row_group(group, columns=self._columns, use_threads=False)
 
-    def _at_most(self, group: int) -> int:
-        """What the rows may take: as if each value of a column were all that its chunk holds."""
-        size, rows = self._sizes[group], self._starts[group + 1] - self._starts[group]
-        return int(size * max(1, rows))
+    def _size(self, group: int, parts: list[tuple[int, memoryview]]) -> GroupSize:
+        """How the group is to be decoded. Raises `FormatError` or `ValueError` for one that may become too large."""
+        about, file = self._metadata.row_group(group), SpanFile(parts, self._shard.bytes)
+        chunks = []
+        for number, chunk in zip(self._numbers, self._chunks(about), strict=True):
+            start, end = _span(chunk, self._padding, self._shard.bytes)
+            chunks.append((self._leaves[number], read_pages(file.view(start, end), chunk.num_values)))
+        return size_of(chunks)
 
-    def _in_batches(self, parquet: pq.ParquetFile, group: int) -> pa.Table:
+    def _in_batches(self, parquet: pq.ParquetFile, group: int, rows: int) -> pa.Table:
         """Half as fast again, but it notices what grows too large."""
         batches, size = [], 0
-        for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=self._columns, use_threads=False):
+        for batch in parquet.iter_batches(rows, row_groups=[group], columns=self._columns, use_threads=False):
             batches.append(batch)
             size += batch.nbytes
-            if size > MAX_GROUP_BYTES:
-                raise ValueError(f"it is more than {MAX_GROUP_BYTES >> 30} GiB when decoded")
+            check_group(size)
         return pa.Table.from_batches(batches, batches[0].schema if batches else parquet.schema_arrow)
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, FormatError) as error:
             raise SampleError(f"{self._shard.path}: its {what} cannot be read as parquet: {error}") from error
+
+
+def _check_footer(tail: bytes) -> None:
+    """Raises `ValueError` for a footer that would be read, and unfolded, into too much memory."""
+    if len(tail) == _TAIL.size and (size := _TAIL.unpack(tail)[0]) > MAX_FOOTER_BYTES:
+        raise ValueError(f"it has {size} bytes, more than {MAX_FOOTER_BYTES}")
 
 
 def _span(chunk: Any, padding: int, size: int) -> Span:

@@ -14,7 +14,7 @@ from ..errors import SampleError
 from ..shard_table import ShardTable
 from .parquet import ParquetReader
 
-_Group = tuple[ParquetReader, int, Indices]
+_Group = tuple[int, int, Indices]
 
 
 class ParquetColumns:
@@ -29,36 +29,42 @@ class ParquetColumns:
         return Rows(samples, *self._shards.locate(samples))
 
     def _groups(self, rows: Rows) -> list[_Group]:
-        """The row groups that a batch needs, in the order of their first row; and which of its rows are in each."""
+        """The row groups that a batch needs, in the order of their first row: shard, group, and which of its rows."""
         if rows.plan is not None:
             return cast(list[_Group], rows.plan)
         found: list[_Group] = []
         for number in set(rows.shards.tolist()):
-            reader, here = self._reader(number), np.flatnonzero(rows.shards == number)
-            groups = reader.groups_of(rows.offsets[here])
-            found.extend((reader, group, here[groups == group]) for group in set(groups.tolist()))
+            here = np.flatnonzero(rows.shards == number)
+            groups = self._reader(number).groups_of(rows.offsets[here])
+            found.extend((number, group, here[groups == group]) for group in set(groups.tolist()))
         found.sort(key=lambda each: int(each[2][0]))
         rows.plan = found
         return found
 
     def prefetch(self, rows: Rows, urgency: float) -> int:
         """See `Columns.prefetch`."""
-        return sum(reader.prefetch_group(group, urgency) for reader, group, _ in self._groups(rows))
+        groups = self._groups(rows)
+        return sum(self._reader(number).prefetch_group(group, urgency) for number, group, _ in groups)
 
     def take(self, rows: Rows) -> dict[str, Any]:
-        """Columns as `default_collate` makes them. Raises `SampleError`."""
+        """Columns as `default_collate` makes them: those of the first sample. `SampleError` where another lacks one."""
         count = len(rows.indices)
         columns: dict[str, list[Any]] = {}
         keys = [""] * count
-        for reader, group, here in self._groups(rows):
+        for shard, group, here in self._groups(rows):
+            reader = self._reader(shard)
             numbers, places = rows.offsets[here].tolist(), here.tolist()
             for at, number in zip(places, numbers, strict=True):
                 keys[at] = reader.key(number)
             found = reader.columns(group, numbers)
-            if columns and found.keys() != columns.keys():
-                raise SampleError(f"{reader.key(numbers[0])} has other columns than the samples before it")
-            for name, values in found.items():
-                column = columns.setdefault(name, [None] * count)
+            columns = columns or {name: [None] * count for name in found}
+            if missing := columns.keys() - found.keys():
+                raise SampleError(
+                    f"{reader.key(numbers[0])} has no column {min(missing)!r}, which the first sample of its batch has",
+                    hint="columns= takes those that all shards have",
+                )
+            for name, column in columns.items():
+                values = found[name]
                 for at, value in zip(places, values, strict=True):
                     column[at] = value
         batch = {name: default_collate(values) for name, values in columns.items()}

@@ -73,6 +73,10 @@ class SpanFile(_SeekableFile):
         self._parts = parts
 
     def _bytes(self, start: int, end: int) -> bytes | memoryview:
+        return self.view(start, end)
+
+    def view(self, start: int, end: int) -> memoryview:
+        """The bytes [start, end)."""
         for first, data in self._parts:
             if first <= start and end <= first + len(data):
                 return data[start - first : end - first]

@@ -19,6 +19,9 @@ class Ranges(Protocol):
     def copy(self, start: int, end: int) -> bytes:
         """The same, copied. Waits."""
 
+    def close(self) -> None:
+        """Give it back. Idempotent."""
+
 
 class Reader(Protocol):
     """One open shard. Samples are numbered from 0 in the shard; every byte it sees is verified.
@@ -26,6 +29,13 @@ class Reader(Protocol):
     `prefetch` asks for what a sample needs without waiting, `sample` waits for it. Both may be called for any
     sample in any order. Errors in the data are `SampleError`.
     """
+
+    @property
+    def held_bytes(self) -> int:
+        """What it keeps in the cache while it is open, at the most: nothing of it is evicted."""
+
+    def close(self) -> None:
+        """Let go of the shard. Idempotent; nothing else is called afterwards."""
 
     def prefetch(self, index: int, urgency: float) -> int:
         """Ask for the bytes of a sample; how many bytes had to be asked for."""

@@ -11,12 +11,24 @@ from ...storage.shards.tar import find_members, read_sample
 from ..errors import SampleError
 from .reader import Ranges, Sample
 
+MAX_SAMPLE_BYTES = 1 << 30  # that are copied into memory for one sample
+
 
 class TarReader:
-    """A `Reader`. `offsets`: where each sample starts, and the end of the last. `views`: members are not copied."""
+    """A `Reader`. `offsets`: where each sample starts, and the end of the last. `views`: members are not copied.
 
-    def __init__(self, shard: Shard, file: Ranges, offsets: npt.NDArray[np.uint64], *, views: bool = False) -> None:
+    `beside`: bytes in the cache that `file` takes beside the shard.
+    """
+
+    def __init__(
+        self, shard: Shard, file: Ranges, offsets: npt.NDArray[np.uint64], *, views: bool = False, beside: int = 0
+    ) -> None:
         self._shard, self._file, self._offsets, self._views = shard, file, offsets, views
+        self.held_bytes = shard.bytes + beside
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._file.close()
 
     def _span(self, index: int) -> tuple[int, int]:
         return int(self._offsets[index]), int(self._offsets[index + 1])
@@ -29,6 +41,11 @@ class TarReader:
         """Extension → bytes, or a view of them."""
         start, end = self._span(index)
         copy = self._file.copy
+        if end - start > MAX_SAMPLE_BYTES and not self._views:
+            raise SampleError(
+                f"{self._shard.path}, sample {index}: {end - start} bytes, expected at most {MAX_SAMPLE_BYTES}",
+                hint='decode="memoryview" gives members as views, which take no memory of their own',
+            )
         try:
             if self._views:
                 key, views = read_sample(self._file.read(start, end))

@@ -29,6 +29,14 @@ class TokenWindows:
         self._dtype, self._width = np.dtype(dtype).newbyteorder("<"), TOKEN_BYTES[dtype]
         self._parts = lru_cache(_REMEMBERED)(self._find_parts)
 
+    @property
+    def held_bytes(self) -> int:
+        """See `Reader.held_bytes`: its shards have a bound of their own."""
+        return 0
+
+    def close(self) -> None:
+        """See `Reader.close`: its shards are closed with the runtime."""
+
     def _find_parts(self, window: int, count: int = 1) -> list[tuple[Shard, int, int]]:
         """The byte ranges that make up so many windows from this one on."""
         first = self._shards.first + window * self._seq_len
@@ -52,11 +60,13 @@ class TokenWindows:
         """
         if not count:
             return np.empty(0, dtype=self._dtype)
-        found = [
-            np.frombuffer(self._open(shard).read(start, end), dtype=self._dtype)
-            for shard, start, end in self._parts(window, count)
-        ]
-        return np.concatenate(found) if len(found) > 1 else found[0]
+        parts = self._parts(window, count)
+        if len(parts) == 1:
+            shard, start, end = parts[0]
+            return np.frombuffer(self._open(shard).read(start, end), dtype=self._dtype)
+        # copies: a view keeps its shard's map open, and a window may span any number of shards
+        data = b"".join(self._open(shard).copy(start, end) for shard, start, end in parts)
+        return np.frombuffer(data, dtype=self._dtype)
 
     def locate(self, windows: Indices) -> Rows:
         """For each window: the number of the shard where it begins, and the token in it."""

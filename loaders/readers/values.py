@@ -14,6 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from .unfolded import check_unfolded
+
 Get = Callable[[int], Any]
 
 _NUMBERS = {
@@ -23,9 +25,13 @@ _NUMBERS = {
 
 
 class Rows:
-    """Rows of a table, whose arrays are sound. `bytes`: what it holds in memory."""
+    """Rows of a table, whose arrays are sound. `bytes`: what it holds in memory.
+
+    Raises `ValueError` for a table of which a row may be too large (`check_unfolded`).
+    """
 
     def __init__(self, table: pa.Table) -> None:
+        check_unfolded(table)
         self.bytes: int = table.nbytes
         self._columns = list(zip(table.column_names, map(_column, table.columns), strict=True))
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
+from collections.abc import Callable
+
+from ..patience import try_until
+
+LOCK_S = 20.0  # who holds a lock of the cache does so for a moment: longer is a stopped process, or a hostile one
 
 
 def lock_byte(fd: int, kind: int, byte: int, *, wait: bool) -> bool:
@@ -18,3 +24,9 @@ def lock_byte(fd: int, kind: int, byte: int, *, wait: bool) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+def lock_in_time(take: Callable[[], bool], limit_s: float = LOCK_S) -> None:
+    """Try `take` until it says that it has the lock. Raises `TimeoutError`."""
+    if not try_until(take, limit_s):
+        raise TimeoutError(errno.ETIMEDOUT, f"another process has held its lock for {limit_s:g} s")

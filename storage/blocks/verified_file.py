@@ -27,7 +27,7 @@ from types import TracebackType
 
 from ..dag.layout import FileLayout
 from ..errors import DiskFullError, HashMismatchError, StoreError
-from .byte_lock import lock_byte
+from .byte_lock import LOCK_S, lock_byte, lock_in_time
 from .stamp import Stamp
 
 ABSENT, VERIFIED, UNPROVEN = 0, 1, 2
@@ -47,7 +47,7 @@ class VerifiedFile:
         self._marks: mmap.mmap | None = None
         self._opened = Stamp(0, 0, 0, 0)
 
-    def open(self, lineage: int, *, distrust: bool = False) -> VerifiedFile:
+    def open(self, lineage: int, *, distrust: bool = False, lock_s: float = LOCK_S) -> VerifiedFile:
         """Open or create both files. `lineage` (64 bits) names the run; `distrust` hashes sealed files again too.
 
         Raises `StoreError` (unusable folder) or `DiskFullError`.
@@ -55,8 +55,8 @@ class VerifiedFile:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self.path, _FLAGS, 0o644)
-            self._marks_fd = os.open(self.marks_path, _FLAGS, 0o644)
-            lock_byte(self._marks_fd, fcntl.F_WRLCK, _LOCK_INIT, wait=True)
+            self._marks_fd = os.open(self.marks_path, _FLAGS, 0o600)  # who can open it can hold its locks
+            lock_in_time(lambda: lock_byte(self._marks_fd, fcntl.F_WRLCK, _LOCK_INIT, wait=False), lock_s)
             try:
                 self._open_marks(lineage, distrust=distrust)
             finally:
@@ -141,7 +141,7 @@ class VerifiedFile:
         if marks[at] != UNPROVEN:
             return False
         start, end = self.layout.leaf_range(leaf)
-        data = os.pread(self._fd, end - start, start)
+        data = self._read(start, end)
         good = hashlib.sha256(data).digest() == self.layout.leaf_digest(leaf)
         marks[at] = VERIFIED if good else ABSENT
         if good and self.complete and Stamp.of(self._fd) == self._opened:
@@ -195,11 +195,28 @@ class VerifiedFile:
         return memoryview(self._map)[start:end]
 
     def copy(self, start: int, end: int) -> bytes:
-        """As `view`, but copied, and no page of the map is touched."""
-        data = os.pread(self._fd, end - start, start)
+        """As `view`, but copied, and no page of the map is touched. Raises `StoreError`."""
+        data = self._read(start, end)
         if len(data) < end - start:
             raise StoreError(f"{self.path} is shorter than it was", hint="somebody truncated it; delete it")
         return data
+
+    def _read(self, start: int, end: int) -> bytes:
+        """What the file has of [start, end). One `pread` gives 2 GiB at most."""
+        parts, at = [], start
+        try:
+            while at < end and (part := os.pread(self._fd, end - at, at)):
+                parts.append(part)
+                at += len(part)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @property
+    def identity(self) -> list[int]:
+        """Which files these are: device and inode of data and marks. Equal ones share all that is written."""
+        found = [os.fstat(fd) for fd in (self._fd, self._marks_fd)]
+        return [number for stat in found for number in (stat.st_dev, stat.st_ino)]
 
     def let_go(self) -> None:
         """Forget the pages of the map that were touched: they stay in the page cache, and views stay good."""
@@ -260,6 +277,8 @@ def disk_error(error: OSError, path: Path) -> StoreError:
     """Our disk's failure as one sentence."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"no space left for {path}", hint="free some space or choose another folder")
+    if isinstance(error, TimeoutError):
+        return StoreError(f"{path}: {error.strerror}", hint="stop it (`lslocks` names it), or choose another folder")
     return StoreError(f"{path} cannot be used: {error.strerror or error}", hint="check its permissions")
 
 

@@ -23,6 +23,7 @@ from ..blocks.content_check import check_content
 from ..blocks.hashing import hash_file
 from ..blocks.memory import MemoryStore
 from ..blocks.memory_file import MemoryFile
+from ..blocks.stamp import is_still
 from ..blocks.store import BlockStore
 from ..blocks.verified_file import VerifiedFile, disk_error
 from ..cid import CID, IDENTITY, RAW
@@ -61,12 +62,25 @@ class MirrorFolder:
                 raise ConfigError(f"{self.folder} is not empty", hint="name a new or an empty folder")
             for folder in (self._partial, self.folder / BLOCKS_FOLDER):
                 self._inside(folder)
-            self._partial.mkdir(parents=True, exist_ok=True)
-            self._lock_fd = os.open(self._partial / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-            fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
+            while not self._locked():  # another `get` ended, and tidied up, between two of our steps
+                pass
         except OSError as error:
             raise disk_error(error, self.folder) from error
         return self
+
+    def _locked(self) -> bool:
+        path = self._partial / _LOCK
+        self._partial.mkdir(parents=True, exist_ok=True)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except FileNotFoundError:
+            return False
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        if not is_still(fd, path):
+            os.close(fd)
+            return False
+        self._lock_fd = fd
+        return True
 
     def claim(self, top: CID) -> None:
         """Say what will be fetched. Raises `ConfigError` when the folder holds a copy of something else.

@@ -20,8 +20,13 @@ _TAIL = struct.Struct("<i6s")  # length of the footer, magic
 _BLOCK = struct.Struct("<qi4xq")  # offset, length of the metadata, length of the body
 _MAX_FOOTER_BYTES = 64 << 20
 _MAX_METADATA_BYTES = 16 << 20
-_RECORD_BATCH = 3  # in the union of message headers
-_FOOTER_BATCHES, _MESSAGE_KIND, _MESSAGE_HEADER, _BATCH_LENGTH = 3, 1, 2, 0  # fields, by number
+_BUFFER = np.dtype([("offset", "<i8"), ("length", "<i8")])
+_PREFIX = struct.Struct("<q")  # before a compressed buffer: its length when it is decompressed; -1: it is not
+_DICTIONARY_BATCH, _RECORD_BATCH = 2, 3  # in the union of message headers
+_FOOTER_DICTIONARIES, _FOOTER_BATCHES = 2, 3  # fields, by number
+_MESSAGE_KIND, _MESSAGE_HEADER = 1, 2
+_BATCH_LENGTH, _BATCH_BUFFERS, _BATCH_COMPRESSION, _DICTIONARY_DATA = 0, 2, 3, 1
+_OLD_COMPRESSION = b"ARROW:experimental_compression"  # in the metadata of messages before 1.0
 
 Read = Callable[[int, int], bytes]
 
@@ -60,48 +65,126 @@ class BatchTable:
         return cls(first_rows, starts, ends)
 
 
-def batch_table(read: Read, size: int) -> BatchTable:
-    """The record batches of a file of `size` bytes; `read(start, end)` gives its bytes. Raises `FormatError`."""
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Where a message lies in the file: its metadata, and its body behind them."""
+
+    start: int
+    body: int
+    end: int
+
+
+def blocks(read: Read, size: int) -> tuple[list[Block], list[Block]]:
+    """The dictionaries and the record batches of a file of `size` bytes; `read(start, end)` gives its bytes.
+
+    Raises `FormatError` when its footer is malformed, or one of them leaves the file.
+    """
     if size < 2 * len(MAGIC) + _TAIL.size or read(0, len(MAGIC)) != MAGIC:
         raise FormatError("it does not begin as an Arrow IPC file does")
     length, magic = _TAIL.unpack(read(size - _TAIL.size, size))
     if magic != MAGIC or not 0 < length <= min(_MAX_FOOTER_BYTES, size - _TAIL.size):
         raise FormatError("it does not end as an Arrow IPC file does")
     footer = read(size - _TAIL.size - length, size - _TAIL.size)
-    rows, starts, ends = [0], [], []
     try:
-        for offset, metadata, body in _blocks(footer):
-            end = offset + metadata + body
-            if not (0 <= offset <= end <= size and 8 < metadata <= _MAX_METADATA_BYTES and body >= 0):
-                raise FormatError(f"a record batch at byte {offset} leaves the file")
-            rows.append(rows[-1] + _rows(read(offset, offset + metadata)))
-            starts.append(offset)
-            ends.append(end)
+        return _blocks(footer, _FOOTER_DICTIONARIES, size), _blocks(footer, _FOOTER_BATCHES, size)
     except (struct.error, IndexError) as error:
         raise FormatError("its footer is malformed") from error
+
+
+def batch_table(read: Read, size: int) -> BatchTable:
+    """The record batches of a file, as `blocks` reads it. Raises `FormatError`."""
+    rows, starts, ends = [0], [], []
+    for block in blocks(read, size)[1]:
+        try:
+            rows.append(rows[-1] + _rows(read(block.start, block.body)))
+        except (struct.error, IndexError) as error:
+            raise FormatError(f"the record batch at byte {block.start} is malformed") from error
+        starts.append(block.start)
+        ends.append(block.end)
     return BatchTable(*(np.array(each, dtype=np.int64) for each in (rows, starts, ends)))
 
 
-def _blocks(footer: bytes) -> list[tuple[int, int, int]]:
-    at = _field(footer, _u32(footer, 0), _FOOTER_BATCHES)
+def decompressed_bytes(read: Read, block: Block) -> int:
+    """What the buffers of a record batch or a dictionary take when they are decompressed, as they say themselves; 0 of
+    one that is not compressed.
+
+    Raises `FormatError` when it is malformed, or a buffer leaves it.
+    """
+    message = _message(read(block.start, block.body))
+    try:
+        batch = _header(message, _RECORD_BATCH, _DICTIONARY_BATCH)
+        if message[_kind(message)] == _DICTIONARY_BATCH:
+            at = _field(message, batch, _DICTIONARY_DATA)
+            if at is None:
+                raise FormatError(f"the dictionary at byte {block.start} has no values")
+            batch = at + _u32(message, at)
+        if _field(message, batch, _BATCH_COMPRESSION) is None and _OLD_COMPRESSION not in message:
+            return 0
+        total, length = 0, block.end - block.body
+        for start, size in _buffers(message, batch).tolist():
+            if not 0 <= start <= start + size <= length or 0 < size < _PREFIX.size:
+                raise FormatError(f"a buffer of the message at byte {block.start} leaves it")
+            if size:
+                at = block.body + start
+                total += max(_PREFIX.unpack(bytes(read(at, at + _PREFIX.size)))[0], 0)
+    except (struct.error, IndexError) as error:
+        raise FormatError(f"the message at byte {block.start} is malformed") from error
+    return total
+
+
+def _buffers(message: bytes, batch: int) -> npt.NDArray[np.void]:
+    at = _field(message, batch, _BATCH_BUFFERS)
+    if at is None:
+        return np.empty(0, dtype=_BUFFER)
+    vector = at + _u32(message, at)
+    count, first = _u32(message, vector), vector + 4
+    if count * _BUFFER.itemsize > len(message) - first:
+        raise FormatError(f"a message says that it has {count} buffers, and has no room for them")
+    return np.frombuffer(message, dtype=_BUFFER, count=count, offset=first)
+
+
+def _blocks(footer: bytes, field: int, size: int) -> list[Block]:
+    at = _field(footer, _u32(footer, 0), field)
     if at is None:
         return []
     vector = at + _u32(footer, at)
     count, first = _u32(footer, vector), vector + 4
     if count * _BLOCK.size > len(footer) - first:
-        raise FormatError(f"its footer says {count} record batches, and has no room for them")
-    return [_BLOCK.unpack_from(footer, first + number * _BLOCK.size) for number in range(count)]
+        raise FormatError(f"its footer says {count} messages, and has no room for them")
+    found = []
+    for number in range(count):
+        offset, metadata, body = _BLOCK.unpack_from(footer, first + number * _BLOCK.size)
+        end = offset + metadata + body
+        if not (0 <= offset <= end <= size and 8 < metadata <= _MAX_METADATA_BYTES and body >= 0):
+            raise FormatError(f"a record batch at byte {offset} leaves the file")
+        found.append(Block(offset, offset + metadata, end))
+    return found
+
+
+def _message(data: bytes) -> bytes:
+    """The metadata of a message: with or without the marker that newer writers put before the length."""
+    return data[8:] if data[:4] == b"\xff\xff\xff\xff" else data[4:]
+
+
+def _kind(message: bytes) -> int:
+    at = _field(message, _u32(message, 0), _MESSAGE_KIND)
+    if at is None:
+        raise FormatError("a message does not say what it is")
+    return at
+
+
+def _header(message: bytes, *kinds: int) -> int:
+    """Where the header of a message begins, if it is of one of these kinds."""
+    at = _field(message, _u32(message, 0), _MESSAGE_HEADER)
+    if at is None or message[_kind(message)] not in kinds:
+        raise FormatError("a record batch is none")
+    return at + _u32(message, at)
 
 
 def _rows(message: bytes) -> int:
-    """Rows of a record batch, by its metadata: with or without the marker that newer writers put before the length."""
-    start = 8 if message[:4] == b"\xff\xff\xff\xff" else 4
-    data = message[start:]
-    root = _u32(data, 0)
-    kind, header = _field(data, root, _MESSAGE_KIND), _field(data, root, _MESSAGE_HEADER)
-    if kind is None or header is None or data[kind] != _RECORD_BATCH:
-        raise FormatError("a record batch is none")
-    at = _field(data, header + _u32(data, header), _BATCH_LENGTH)
+    """Rows of a record batch, by its metadata."""
+    data = _message(message)
+    at = _field(data, _header(data, _RECORD_BATCH), _BATCH_LENGTH)
     rows: int = 0 if at is None else struct.unpack_from("<q", data, at)[0]
     if not 0 <= rows < 1 << 40:
         raise FormatError(f"a record batch of {rows} rows")

@@ -19,6 +19,7 @@ from ..errors import FormatError
 BLOCK = 512
 _MAX_EXTENSION_BYTES = 1 << 20  # of one pax header or long name
 _KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)
+_TIME = re.compile(rb"([0-9]{1,2}) mtime=[0-9.]*\n")
 _EXTENSIONS = {b"x", b"g", b"L", b"K"}
 _REGULAR = {b"0", b"\0", b"7"}
 _NOT_DATA = {
@@ -171,23 +172,31 @@ def _all_parts(read: Read, size: int) -> Iterator[_Part]:
 
 
 def _plain_parts(read: Callable[[int, int], bytes], size: int) -> list[_Part] | None:
-    """What `_all_parts` yields, at half its price; None where a member is anything but a regular file of a short name
-    in a sample, or where the walk would raise.
+    """What `_all_parts` yields, at a third of its price; None where a member is anything but a regular file of a short
+    name in a sample, alone or behind a pax header with a time and nothing else, or where the walk would raise.
     """
-    found, at = list[_Part](), 0
+    found, at, timed = list[_Part](), 0, False
     while at < size:
         head = read(at, min(at + BLOCK, size))
-        if len(head) < BLOCK or head[156] != 0x30 or head[345] or not head[0] or not _sums_up(head):
+        if len(head) < BLOCK or not _sums_up(head):
             return None
-        digits, parts = head[124:136].rstrip(b"\0 "), split_name(_text(head[:100].partition(b"\0")[0]))
-        if digits.translate(None, b"01234567") or not digits or parts is None or parts[1] in RESERVED:
+        digits = head[124:136].rstrip(b"\0 ")
+        if digits.translate(None, b"01234567") or not digits:
             return None
         start, length = at + BLOCK, int(digits, 8)
         if start + length > size:
             return None
-        found.append((parts, start, start + length))
+        kind, timed = head[156], head[156] == 0x78
+        if timed:  # webdataset's `ShardWriter` puts one before each member
+            if length > 64 or not (time := _TIME.fullmatch(read(start, start + length))) or int(time[1]) != length:
+                return None
+        else:
+            parts = split_name(_text(head[:100].partition(b"\0")[0]))
+            if kind != 0x30 or head[345] or not head[0] or parts is None or parts[1] in RESERVED:
+                return None
+            found.append((parts, start, start + length))
         at = start + -(-length // BLOCK) * BLOCK
-    return found if at == size else None
+    return found if at == size and not timed else None
 
 
 def _parts(read: Read, size: int, on_skipped: OnSkipped = _ignore) -> Iterator[tuple[Member, tuple[str, str]]]:
@@ -220,15 +229,16 @@ def _check_sum(head: bytes, at: int) -> None:
 
 
 def _sums_up(head: bytes) -> bool:
-    """Whether the checksum is right. The sum of the bytes is the low half of Adler-32, 20 times faster than `sum`;
-    modulo 65,521, of at most 130,560.
+    """Whether the checksum is right. The sum of some bytes is the low half of their Adler-32, less 1, 20 times faster
+    than `sum`; modulo 65,521, which 256 bytes do not reach.
     """
     field = head[148:156]
     digits = field.partition(b"\0")[0].strip()
     if field[0] & 0x80 or digits.translate(None, b"01234567"):
         return False
     expected = (int(digits, 8) if digits else 0) + sum(field) - 8 * 32
-    return (zlib.adler32(head) & 0xFFFF) == (1 + expected) % 65521
+    found = (zlib.adler32(head[:256]) & 0xFFFF) + (zlib.adler32(head[256:]) & 0xFFFF) - 2
+    return found == expected
 
 
 def _number(field: bytes, at: int) -> int:

@@ -49,12 +49,15 @@ MUTANTS = [
         "tests/attack/test_t16_rotten_cache.py",
     ),
     Mutant(
-        "a cut body is whole", "storage/sources/http.py",
+        "a cut body is whole", "storage/sources/answer.py",
         'raise TruncatedError(f"the answer ended {len(view) - filled} bytes early")', "return",
         "tests/attack/test_t2_truncated.py tests/storage/sources/test_http.py",
     ),
     Mutant(
-        "no limit on a body", "storage/sources/http.py", "            if len(out) > limit:", "            if False:",
+        "no limit on a body", "storage/sources/answer.py",
+        "while count := self._fill(buffer[: limit + 1 - len(out)]):\n            out += buffer[:count]\n"
+        "            if len(out) > limit:",
+        "while count := self._fill(buffer):\n            out += buffer[:count]\n            if False:",
         "tests/attack/test_t3_oversized.py -k endless",
     ),
     Mutant(
@@ -74,12 +77,12 @@ MUTANTS = [
         "tests/storage/dag/test_files.py",
     ),
     Mutant(
-        "directories over and over", "storage/fetch/tree.py", "visits > _VISITS + _VISITS_PER_ENTRY * known", "False",
-        "tests/attack/test_t5_malformed.py -k directories",
+        "directories over and over", "storage/fetch/node_tree.py",
+        "visits > _VISITS + _VISITS_PER_ENTRY * known", "False", "tests/attack/test_t5_malformed.py -k directories",
     ),
     Mutant(
-        "names are not checked", "storage/fetch/tree.py", "        return check_path(child)", "        return child",
-        "tests/attack/test_t7_hostile_names.py",
+        "names are not checked", "storage/fetch/node_tree.py",
+        "        return check_path(child)", "        return child", "tests/attack/test_t7_hostile_names.py",
     ),
     Mutant(
         "redirects are not guarded", "storage/sources/netguard.py", "if not self.guarded:", "if True:",
@@ -114,6 +117,40 @@ MUTANTS = [
     Mutant(
         "Retry-After is not honoured", "storage/fetch/scoreboard.py", "and error.retry_after_s:", "and False:",
         "tests/attack/test_t23_too_many_requests.py -k wait",
+    ),
+    Mutant(
+        "an evictor takes what was made anew", "loaders/cache.py", "if not is_still(fd, marks):", "if False:",
+        "tests/loaders/test_eviction.py",
+    ),
+    Mutant(
+        "a manifest line borrows from its neighbours", "storage/manifest.py",
+        "if [shard.first_sample, shard.first_sample + shard.samples] != list(self.starts[number : number + 2]):",
+        "if False:", "tests/storage/test_manifest.py",
+    ),
+    Mutant(
+        "open shards take any number of bytes", "loaders/readers/open_readers.py",
+        "or self.held_bytes + expected > self._max_bytes", "or False", "tests/loaders/test_cache_budget.py",
+    ),
+    Mutant(
+        "rows may become as large as they like", "loaders/readers/bounds.py", "if not fits(size):", "if False:",
+        "tests/attack/test_t6_rows.py",
+    ),
+    Mutant(
+        "decoded rows are kept beyond the budget", "loaders/decoded_files.py", "if room < least:", "if False:",
+        "tests/loaders/test_cache_budget.py",
+    ),
+    Mutant(
+        "skip hides what is not the sample's fault", "loaders/access.py",
+        "if isinstance(error, HoldfastError) and not isinstance(error, SampleError):", "if False:",
+        "tests/loaders/test_on_error.py",
+    ),
+    Mutant(
+        "a checksum is right modulo 65,521", "storage/shards/tar.py", "return found == expected",
+        "return found % 65521 == expected % 65521", "tests/storage/shards/test_tar_headers.py",
+    ),
+    Mutant(
+        "leaves that never come are waited for", "loaders/shard_file.py", "if futile > _FUTILE:", "if False:",
+        "tests/loaders/test_fetcher_faults.py -k never_come",
     ),
 ]  # fmt: skip
 

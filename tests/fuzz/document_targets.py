@@ -40,7 +40,7 @@ def manifest_head(data: bytes) -> object:
 
 @target(lambda: [seeds.published_file("manifest/00000.jsonl")], factor=3000)
 def manifest_page(data: bytes) -> object:
-    return manifest.decode_page(data, 0, manifest.decode_head(seeds.published_file("dataset.json")))
+    return list(manifest.decode_page(data, 0, manifest.decode_head(seeds.published_file("dataset.json"))))
 
 
 _ROSTER = """format = 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from torch.utils.data import default_collate
 
 from holdfast import DataLoader, StreamingDataset
 from holdfast.loaders.batches import rebatch
+from holdfast.loaders.errors import SampleError
 from holdfast.storage.errors import UnavailableError
 from support.mirror_server import MirrorServer, Reply
 
@@ -135,6 +138,66 @@ def test_views_are_of_the_same_bytes(images: Any, serve: Serve, tmp_path: Path) 
         assert isinstance(copy["jpg"], bytes)
     views.close()
     assert bytes(view["jpg"]) == copy["jpg"], "a view outlives the dataset"
+
+
+def test_a_batch_may_need_more_shards_than_can_be_open(publish_folder: Any, serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    for number in range(60):
+        pq.write_table(pa.table({"n": range(2 * number, 2 * number + 2)}), tmp_path / "src" / f"{number:03d}.parquet")
+    published = publish_folder(tmp_path / "src", leaf_size=16384)
+    loader = DataLoader(published.uri, 50, sources=[serve(published.folder).url], cache=tmp_path / "c", seed=1)
+    next(iter(loader))
+    used, (soft, hard) = len(os.listdir("/proc/self/fd")), resource.getrlimit(resource.RLIMIT_NOFILE)
+    loader.dataset.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 60, hard))
+    try:
+        assert sorted(number for batch in loader for number in batch["n"].tolist()) == list(range(120))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        loader.dataset.close()
+
+
+@pytest.mark.parametrize("columns", [None, ["n"]])
+def test_a_batch_has_the_columns_of_its_first_sample(
+    publish_folder: Any, serve: Serve, tmp_path: Path, columns: list[str] | None
+) -> None:
+    """As torch's `default_collate`: the second shard has one more, and the third one less."""
+    (tmp_path / "src").mkdir()
+    for number, more in enumerate(({"a": [1, 2]}, {"a": [3, 4], "b": [5, 6]}, {})):
+        table = pa.table({"n": [2 * number, 2 * number + 1], **more})
+        pq.write_table(table, tmp_path / "src" / f"{number}.parquet")
+    published = publish_folder(tmp_path / "src", leaf_size=16384)
+    options = {"sources": [serve(published.folder).url], "cache": tmp_path / "c", "shuffle": False, "columns": columns}
+    loader = DataLoader(published.uri, 4, **options)
+    assert set(next(iter(loader))) - {"__key__", "__index__"} == ({"n"} if columns else {"n", "a"})
+    whole = DataLoader(published.uri, 6, **options)
+    if columns:
+        assert next(iter(whole))["n"].tolist() == list(range(6))
+    else:
+        with pytest.raises(SampleError, match=r"^data/2\.parquet#0 has no column 'a', which the first sample"):
+            next(iter(whole))
+
+
+class Init:
+    """A `worker_init_fn` that leaves a trace."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __call__(self, worker: int) -> None:
+        (self.place / str(worker)).touch()
+
+
+def test_workers_are_started_for_whoever_says_what_they_do(tables: Any, serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "seen").mkdir()
+    options = {"sources": [serve(tables.folder).url], "cache": tmp_path / "c", "seed": 5}
+    plain = list(DataLoader(tables.uri, 50, 2, **options))
+    for more in ({"worker_init_fn": Init(tmp_path / "seen")}, {"timeout": 60}):
+        loader = DataLoader(tables.uri, 50, 2, **options, **more)
+        assert loader._here() is None
+        if "timeout" not in more:
+            assert all(map(same, loader, plain))
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["0", "1"]
 
 
 @pytest.mark.parametrize("drop_last", [False, True])

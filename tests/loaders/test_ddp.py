@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,9 +11,10 @@ import pytest
 from holdfast.loaders.share import Share
 from support.fetchers import wait_until_gone
 from support.mirror_server import MirrorServer, Reply
+from support.programs import answers
 
 TRAIN = """
-import hashlib, json, sys
+import hashlib, sys
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
@@ -42,10 +40,10 @@ for epoch in range(2):
         optimizer.step()
         seen.append(indices)
 weights = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.parameters())).hexdigest()
-print(json.dumps([seen, weights]))
 loader.dataset.close()
 dist.barrier()
 dist.destroy_process_group()
+answer([seen, weights])
 """
 
 
@@ -66,24 +64,15 @@ def test_ranks_stay_together_while_a_source_dies(
 
     steady, dying = serve(published.folder, follow), MirrorServer(published.folder, die)
     dying.__enter__()
-    arguments = [published.uri, str(tmp_path / "cache"), str(tmp_path / "store")]
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", TRAIN, *arguments, str(rank), str(world), str(workers), dying.url, steady.url],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    answers = [json.loads(rank.communicate(timeout=100)[0].splitlines()[-1]) for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0] * world
+    places = [published.uri, tmp_path / "cache", tmp_path / "store"]
+    found = answers(TRAIN, [[*places, rank, world, workers, dying.url, steady.url] for rank in range(world)])
     assert died.is_set()
-    assert len({weights for _, weights in answers}) == 1, "the ranks have one model"
+    assert len({weights for _, weights in found}) == 1, "the ranks have one model"
     each = Share(60, 0, world, tail="repeat").rank_samples
     for epoch in range(2):
         seen = [
             [index for batch in batches[epoch * len(batches) // 2 : (epoch + 1) * len(batches) // 2] for index in batch]
-            for batches, _ in answers
+            for batches, _ in found
         ]
         assert [len(indices) for indices in seen] == [each] * world
         assert {index for indices in seen for index in indices} == set(range(60))

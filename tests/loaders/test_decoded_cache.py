@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -60,6 +64,60 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(ParquetReader, "_table", counted)
     return seen
+
+
+def test_values_of_dictionaries_are_kept_wherever_they_lie(
+    publish_folder: Any, serve: Serve, tmp_path: Path, decoded: list[int]
+) -> None:
+    """In records and in lists; each row group brings a dictionary of its own."""
+    (tmp_path / "src").mkdir()
+    kind = pa.dictionary(pa.int32(), pa.string())
+    schema = pa.schema({"tags": pa.list_(kind), "record": pa.struct({"k": kind, "n": pa.int64()}), "one": kind})
+    with pq.ParquetWriter(tmp_path / "src" / "a.parquet", schema) as writer:
+        for group in range(3):
+            rows = [
+                {"tags": [f"t{group}", None, f"u{row % 3}"], "record": {"k": f"k{group}", "n": row}, "one": f"o{group}"}
+                for row in range(20)
+            ]
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+    published = publish_folder(tmp_path / "src", leaf_size=16384)
+    options = {"sources": [serve(published.folder).url], "cache": tmp_path / "cache", "decoded_cache": True}
+    first = read(StreamingDataset(published.uri, **options))
+    assert len(kept(tmp_path)) == 1
+    decoded.clear()
+    assert read(StreamingDataset(published.uri, **options)) == first
+    assert decoded == []
+
+
+def test_shards_that_wait_to_be_kept_are_not_copied(publish_folder: Any, serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    rng = np.random.default_rng(1)
+    for shard in range(6):
+        table = pa.table({"x": [rng.bytes(1000) for _ in range(1000)]})
+        pq.write_table(table, tmp_path / "src" / f"{shard}.parquet", row_group_size=100, compression="none")
+    published = publish_folder(tmp_path / "src", leaf_size=1 << 20)
+    url, held = serve(published.folder).url, []
+    for keeps in (False, True):
+        dataset = StreamingDataset(
+            published.uri, sources=[url], cache=tmp_path / "cache", decoded_cache=keeps, shuffle=False
+        )
+        next(iter(dataset))
+        view, go_on = dataset._access._view, threading.Event()
+        assert view is not None
+        for _ in range(2):
+            view._opener._pool.submit(go_on.wait)  # nothing is written while the pass goes on
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in dataset) == 6000
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+            go_on.set()
+            view._opener._pool.shutdown(wait=True)
+            dataset.close()
+    assert held[1] - held[0] < 1 << 20, "of shards of 6 MB"
+    assert len(kept(tmp_path)) == 6
 
 
 def read(dataset: StreamingDataset) -> list[dict[str, Any]]:

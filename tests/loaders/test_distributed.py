@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from support.mirror_server import MirrorServer
+from support.programs import answers
 
 ELASTIC = """
 import json, sys
@@ -24,10 +23,11 @@ for batch in loader:
     seen.append([sample["__index__"] for sample in batch])
     if len(seen) == int(steps):
         break
-print(json.dumps([seen, loader.state_dict()]))
+found = [seen, loader.state_dict()]
 loader.dataset.close()
 dist.barrier()
 dist.destroy_process_group()
+answer(found)
 """
 
 
@@ -40,28 +40,13 @@ def test_worlds_of_four_then_two_see_an_epoch_once_while_a_source_dies(
     dying.__enter__()
     state, seen = "", list[int]()
     for number, (world, steps) in enumerate(((4, 2), (2, 0))):
-        ranks = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    ELASTIC,
-                    published.uri,
-                    str(tmp_path / "cache"),
-                    str(tmp_path / f"store{number}"),
-                ]
-                + [str(rank), str(world), state, str(steps), steady.url, dying.url],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for rank in range(world)
-        ]
-        answers = [json.loads(rank.communicate(timeout=100)[0].splitlines()[-1]) for rank in ranks]
-        assert [rank.returncode for rank in ranks] == [0] * world
-        assert not steps or all(answer[1] == answers[0][1] for answer in answers), "any rank may save"
-        state = json.dumps(answers[0][1])
-        for step in range(max(len(batches) for batches, _ in answers)):
-            seen += [sample for batches, _ in answers for sample in (batches[step] if step < len(batches) else [])]
+        places = [published.uri, tmp_path / "cache", tmp_path / f"store{number}"]
+        urls = [steady.url, dying.url]
+        found = answers(ELASTIC, [[*places, rank, world, state, steps, *urls] for rank in range(world)])
+        assert not steps or all(saved == found[0][1] for _, saved in found), "any rank may save"
+        state = json.dumps(found[0][1])
+        for step in range(max(len(batches) for batches, _ in found)):
+            seen += [sample for batches, _ in found for sample in (batches[step] if step < len(batches) else [])]
         if number == 0:
             dying.__exit__(None, None, None)
     assert sorted(seen) == list(range(60))
@@ -69,28 +54,24 @@ def test_worlds_of_four_then_two_see_an_epoch_once_while_a_source_dies(
 
 
 SCRIPT = """
-import json, sys
+import sys
 import torch.distributed as dist
 from holdfast import StreamingDataset
 uri, url, cache, store, rank = sys.argv[1:]
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=2)
 dataset = StreamingDataset(uri, sources=[url], cache=cache)
-print(json.dumps([dataset.rank, dataset.world_size, [sample["__index__"] for sample in dataset]]))
+found = [dataset.rank, dataset.world_size, [sample["__index__"] for sample in dataset]]
 dataset.close()
 dist.barrier()
 dist.destroy_process_group()
+answer(found)
 """
 
 
 def test_two_ranks_share_an_epoch(tmp_path: Path, publish_folder: Any, serve: Any, corpus_folder: Path) -> None:
     published = publish_folder(corpus_folder, leaf_size=16384, shard_size=65536)
     url = serve(published.folder).url
-    arguments = [published.uri, url, str(tmp_path / "cache"), str(tmp_path / "store")]
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments, str(rank)], stdout=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    answers = [json.loads(rank.communicate(timeout=100)[0].splitlines()[-1]) for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0]
-    assert [(rank, world) for rank, world, _ in answers] == [(0, 2), (1, 2)]
-    assert sorted(answers[0][2] + answers[1][2]) == list(range(60))
+    places = [published.uri, url, tmp_path / "cache", tmp_path / "store"]
+    found = answers(SCRIPT, [[*places, rank] for rank in range(2)])
+    assert [(rank, world) for rank, world, _ in found] == [(0, 2), (1, 2)]
+    assert sorted(found[0][2] + found[1][2]) == list(range(60))

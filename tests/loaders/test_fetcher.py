@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,18 +19,19 @@ from holdfast.loaders.fetcher.wire import Line
 from holdfast.storage.errors import ConfigError, IntegrityError, UnavailableError
 from support.fetchers import processes, wait_until_gone
 from support.mirror_server import MirrorServer, Reply
+from support.programs import Program, answers
 from support.samples import collect
 
 Serve = Callable[..., MirrorServer]
 
 READ = """
-import json, sys
+import sys
 from holdfast import StreamingDataset
 uri, url, cache, rank, world = sys.argv[1:]
 dataset = StreamingDataset(
     uri, sources=[url], cache=cache, rank=int(rank), world_size=int(world), fetcher=True, tail="exact"
 )
-print(json.dumps([[sample["__index__"], sample["path"], sample["text"]] for sample in dataset]))
+answer([[sample["__index__"], sample["path"], sample["text"]] for sample in dataset])
 """
 
 
@@ -59,15 +57,9 @@ def test_workers_share_a_fetcher_that_ends_when_they_are_done(texts: Any, serve:
 def test_ranks_that_start_at_once_share_one_fetcher(texts: Any, serve: Serve, tmp_path: Path) -> None:
     expected, published = texts
     world, url = 4, serve(published.folder).url
-    arguments = [sys.executable, "-c", READ, published.uri, url, str(tmp_path)]
-    ranks = [
-        subprocess.Popen([*arguments, str(rank), str(world)], stdout=subprocess.PIPE, text=True)
-        for rank in range(world)
-    ]
-    answers = [json.loads(rank.communicate(timeout=100)[0]) for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0] * world
-    assert {path: text for answer in answers for _, path, text in answer} == expected
-    assert sorted(index for answer in answers for index, _, _ in answer) == list(range(len(expected)))
+    found = answers(READ, [[published.uri, url, tmp_path, rank, world] for rank in range(world)])
+    assert {path: text for part in found for _, path, text in part} == expected
+    assert sorted(index for part in found for index, _, _ in part) == list(range(len(expected)))
     assert len(processes(tmp_path)) <= 1
     wait_until_gone(tmp_path)
 
@@ -115,11 +107,9 @@ def test_a_client_that_is_killed_leaves_nothing(texts: Any, serve: Serve, tmp_pa
             release.wait(30)
 
     server = serve(published.folder, script)
-    arguments = [published.uri, server.url, str(tmp_path), "0", "1"]
-    reader = subprocess.Popen([sys.executable, "-c", READ, *arguments], stdout=subprocess.DEVNULL)
+    reader = Program(READ, published.uri, server.url, tmp_path, 0, 1)
     assert reached.wait(60)
     reader.kill()
-    reader.wait()
     release.set()
     wait_until_gone(tmp_path)
     dataset = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path)
@@ -139,7 +129,7 @@ def test_what_goes_wrong_there_is_raised_here(texts: Any, serve: Serve, tmp_path
             reply.body = bytes([reply.body[0] ^ 1]) + reply.body[1:]
 
     liar = serve(published.folder, flip)
-    dataset = StreamingDataset(published.uri, sources=[liar.url], cache=tmp_path / "b", fetcher=True, deadline_s=0.5)
+    dataset = StreamingDataset(published.uri, sources=[liar.url], cache=tmp_path / "b", fetcher=True, deadline_s=5)
     with pytest.raises(IntegrityError, match="WRONG_BYTES"):
         next(iter(dataset))
     assert dataset.stats().sources[0].wrong

@@ -154,11 +154,16 @@ def test_tars_of_every_dialect_with_long_names_directories_and_links(load: Load,
 
 def test_the_loaders_own_keys_win_over_a_shards() -> None:
     class Rude:
+        ahead = 1
+
+        def __call__(self, number: int) -> Rude:
+            return self
+
         def prefetch(self, index: int, urgency: float) -> int:
             return 0
 
         def sample(self, index: int) -> dict[str, Any]:
             return {"__index__": -1, "__key__": "mine", "x": 1}
 
-    found = stream(iter([np.array([5])]), lambda at: (Place(int(n), 0, 0) for n in at), lambda _: Rude(), 1, 1)
+    found = stream(iter([np.array([5])]), lambda at: (Place(int(n), 0, 0) for n in at), Rude(), 1)  # type: ignore[arg-type]
     assert list(found) == [{"__key__": "mine", "__index__": 5, "x": 1}]

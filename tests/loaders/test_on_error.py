@@ -11,14 +11,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from holdfast import DataLoader, IndexedDataset, Mixture, StreamingDataset
+from holdfast.loaders import decode
 from holdfast.loaders.errors import SampleError
-from holdfast.storage.errors import ConfigError, IntegrityError, UnavailableError
+from holdfast.loaders.readers.parquet import ParquetReader
+from holdfast.loaders.skip import HOLE, in_step
+from holdfast.loaders.stream import Place, stream
+from holdfast.storage.errors import (
+    ConfigError,
+    DiskFullError,
+    FormatError,
+    IntegrityError,
+    StoreError,
+    UnavailableError,
+)
 from support.mirror_server import MirrorServer, Reply
 
 Serve = Callable[..., MirrorServer]
@@ -209,3 +221,111 @@ def test_a_footer_that_nobody_has_ends_a_pass_when_its_sample_is_due(
 def test_on_error_is_one_of_two(make: Make) -> None:
     with pytest.raises(ConfigError, match="on_error='ignore'"):
         make(on_error="ignore")
+
+
+@pytest.mark.parametrize("error", [StoreError, DiskFullError, ConfigError, FormatError, ImportError])
+def test_what_a_decoder_meets_that_is_not_the_samples_is_raised_as_it_is(make: Make, error: type[Exception]) -> None:
+    """It reads another dataset, or writes to a disk."""
+
+    def refuse(sample: dict[str, Any]) -> Any:
+        raise error("not the sample")
+
+    with pytest.raises(error, match="not the sample"):
+        next(iter(make(decode=refuse)))
+
+
+def test_a_decoder_may_take_index_and_key_out_of_its_sample(make: Make) -> None:
+    def refuse(sample: dict[str, Any]) -> Any:
+        sample.clear()
+        raise ValueError("not for me")
+
+    with pytest.raises(SampleError, match=r"^data/a\.tar, sample 's000' \(index 0\): decode= failed: not for me"):
+        next(iter(make(decode=refuse, on_error="raise", shuffle=False)))
+    dataset = make(decode=refuse)
+    assert list(dataset) == []
+    assert dataset.stats().skipped == SIZE
+
+
+def test_memory_that_is_short_is_not_the_samples_fault(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(data: bytes) -> Any:
+        raise MemoryError
+
+    monkeypatch.setitem(decode._HANDLERS, "json", short)
+    with pytest.raises(MemoryError):
+        next(iter(make()))
+
+
+def test_a_shard_that_cannot_be_opened_is_opened_once_a_pass(
+    publish_folder: Any, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "src").mkdir()
+    for name, first in (("a", 0), ("b", 500)):
+        pq.write_table(pa.table({"x": range(first, first + 500)}), tmp_path / "src" / f"{name}.parquet")
+    published = publish_folder(tmp_path / "src", leaf_size=16384)
+    opened: list[str] = []
+    start = ParquetReader.__init__
+
+    def broken(self: Any, shard: Any, *rest: Any) -> None:
+        opened.append(shard.path)
+        if shard.path == "data/a.parquet":
+            raise SampleError(f"{shard.path}: its footer cannot be read")
+        start(self, shard, *rest)
+
+    monkeypatch.setattr(ParquetReader, "__init__", broken)
+    url = serve(published.folder).url
+    dataset = StreamingDataset(published.uri, sources=[url], cache=tmp_path / "c", on_error="skip")
+    for passes in (1, 2):
+        assert sorted(sample["x"] for sample in dataset) == list(range(500, 1000))
+        assert dataset.stats().skipped == 500 * passes
+        assert opened.count("data/a.parquet") == passes, "each pass tries again"
+    dataset.close()
+
+
+def test_ranks_deliver_as_many_batches_whatever_is_left_out(make: Make) -> None:
+    """Of batches of two, rank 0 has one of nothing but holes: it would stand at a barrier alone."""
+    for workers in (0, 2):
+        counts = []
+        for rank in range(2):
+            options = {"rank": rank, "world_size": 2, "shuffle": False}
+            loader = DataLoader(make(**options), batch_size=2, num_workers=workers, collate_fn=list)
+            found = [numbers(batch) for batch in loader]
+            counts.append(len(found))
+            assert len({tuple(batch) for batch in found}) == len(found) - (rank == 0)
+            state = loader.state_dict()
+            assert state["start"] in (0, SIZE)
+        assert counts == [SIZE // 4, SIZE // 4]
+
+
+def test_a_batch_that_stands_in_comes_from_before_or_from_behind() -> None:
+    batches = [HOLE, HOLE, {"a": 1}, {"a": 2}, HOLE, {"a": 3}]
+    found = [batch.pop("a") for batch in in_step(batches)]
+    assert found == [1, 1, 1, 2, 2, 3], "what a training takes out of a batch is in the next one still"
+    with pytest.raises(SampleError, match="every sample of this rank"):
+        list(in_step([HOLE, HOLE]))
+    assert list(in_step([])) == []
+
+
+def test_a_manifest_page_that_nobody_has_ends_a_pass_behind_what_is_located() -> None:
+    read: list[int] = []
+
+    class Readers:
+        ahead = 4
+
+        def __call__(self, number: int) -> Any:
+            return self
+
+        def prefetch(self, index: int, urgency: float) -> int:
+            return 0
+
+        def sample(self, index: int) -> dict[str, Any]:
+            return {"__key__": str(index)}
+
+    def locate(indices: Any) -> Any:
+        for index in indices.tolist():
+            if index == 5:
+                raise UnavailableError("manifest/00001.jsonl")
+            yield Place(index, 0, index)
+
+    with pytest.raises(UnavailableError, match="00001"):
+        read.extend(sample["__index__"] for sample in stream(iter([np.arange(9)]), locate, Readers(), 1 << 20))
+    assert read == [0, 1, 2, 3, 4]

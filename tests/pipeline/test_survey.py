@@ -6,8 +6,6 @@ import gzip
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +29,7 @@ from holdfast.storage.blocks.collect import collect
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.blocks.journal import Journal
 from support.ageing import age
+from support.programs import Program
 
 KINDS: dict[str, Any] = {"jsonl": JsonlRows, "csv": CsvRows, "text": TextRows}
 VALUES: list[Any] = [
@@ -248,8 +247,7 @@ def test_a_publish_that_was_killed_in_its_survey_goes_on_and_leaves_no_entry(
 ) -> None:
     folder = corpus(tmp_path / "src", kind)
     whole = publish(folder, name="d", repo=tmp_path / "whole")
-    words = [sys.executable, "-c", KILLED, folder, tmp_path / "repo", "4"]
-    assert subprocess.run(words, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert Program(KILLED, folder, tmp_path / "repo", 4).wait() == -signal.SIGKILL
     read: list[str] = []
     real = KINDS[kind].see
     monkeypatch.setattr(KINDS[kind], "see", lambda self, file, found: read.append(file.name) or real(self, file, found))
@@ -264,7 +262,7 @@ def test_a_publish_that_was_killed_in_its_survey_goes_on_and_leaves_no_entry(
 
 def test_a_gc_drops_the_entry_of_a_publish_that_nobody_goes_on_with(tmp_path: Path) -> None:
     folder = corpus(tmp_path / "src", "csv")
-    subprocess.run([sys.executable, "-c", KILLED, folder, tmp_path / "repo", "4"], timeout=60, check=False)
+    assert Program(KILLED, folder, tmp_path / "repo", 4).wait() == -signal.SIGKILL
     with DiskStore(tmp_path / "repo").open() as store:
         age(store)
         collect(store)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast.storage.cid import CID
-from holdfast.storage.errors import ConfigError
+from holdfast.storage.errors import ConfigError, FormatError
 from holdfast.storage.limits import MAX_HEAD_BYTES, MAX_MANIFEST_PAGE_BYTES
 from holdfast.storage.manifest import (
     PAGE_SHARDS,
@@ -15,6 +15,7 @@ from holdfast.storage.manifest import (
     OrderHints,
     Partition,
     Shard,
+    ShardPage,
     check_page_names,
     decode_head,
     decode_page,
@@ -72,3 +73,54 @@ def test_names_that_overfill_a_page_are_known_before_anything_is_hashed() -> Non
         check_page_names(names, indexed=True)
     with pytest.raises(ConfigError, match=r"manifest/00001\.jsonl"):
         check_page_names(["short"] * PAGE_SHARDS + [shard.path for shard in shards(2100)], indexed=False)
+
+
+def page_of(*lines: bytes) -> ShardPage:
+    return decode_page(b"\n".join(lines) + b"\n", 0, head(samples=2, shards=2, pages=(0,)))
+
+
+def test_a_line_is_refused_when_it_is_read_and_the_others_stay() -> None:
+    first, second = (encode_pages([shard])[0].strip() for shard in shards(20, 2))
+    for bad, message in (
+        (second.replace(b"data/", b"../x/"), "not a plain relative path"),
+        (second.replace(b"bafkrei", b"nothing"), "cid"),
+        (second.replace(b'"path"', b'"path":7,"path"').replace(b"data/", b"/ta/"), "relative path"),
+    ):
+        page = page_of(first, bad)
+        assert page[0].samples == 1
+        for number in (1, -1):
+            with pytest.raises(FormatError, match=message):
+                page[number]
+
+
+def test_what_a_page_says_at_once_its_lines_must_say_too() -> None:
+    """Read as one text, lines may borrow from each other; read alone they may not."""
+    first, second = (encode_pages([shard])[0].strip() for shard in shards(20, 2))
+    with pytest.raises(FormatError, match="not JSON"):
+        page_of(first + b"," + second, b"")
+    with pytest.raises(FormatError, match="not JSON"):
+        page_of(first + b'{"x":"', b'"}' + second)
+    page = page_of(first + b"," + second[:-1] + b',"x":"', b'"}')  # two values, two lines
+    for number in (0, 1):
+        with pytest.raises(FormatError):
+            page[number]
+
+
+def test_a_whole_line_in_the_place_of_another_is_refused() -> None:
+    lines = [encode_pages([shard])[0].strip() for shard in shards(20, 3)]
+    last = [b'{"first_sample":3,"samples":1,"bytes":2,"x":"', b'"}']  # makes up for the two values of the first line
+    pages = b"\n".join([lines[0] + b"," + lines[1], lines[2], *last])
+    page = decode_page(pages, 0, head(samples=4, shards=4, pages=(0,)))
+    with pytest.raises(FormatError, match="is not of the samples that its line has for it"):
+        page[1]
+
+
+def test_samples_that_do_not_follow_each_other_are_refused() -> None:
+    first, second = (encode_pages([shard])[0].strip() for shard in shards(20, 2))
+    with pytest.raises(FormatError, match="line 2 starts at sample 0, expected 1"):
+        page_of(first, first)
+    with pytest.raises(FormatError, match="ends at sample 3, expected 2"):
+        page_of(first, second.replace(b'"samples":1', b'"samples":2'))
+    for lie in (b"-1", b"9223372036854775808", b'"1"', b"1.5", b"true"):
+        with pytest.raises(FormatError, match="samples"):
+            page_of(first, second.replace(b'"samples":1', b'"samples":' + lie))

@@ -7,11 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from holdfast.loaders.errors import SampleError
+from holdfast.loaders.readers import bounds
 from holdfast.loaders.readers.arrow import ArrowReader
 from holdfast.loaders.readers.decoded import DecodedRows
+from holdfast.loaders.readers.jsonl import JsonlReader
 from holdfast.loaders.readers.parquet import ParquetReader
 from holdfast.loaders.readers.reader import Reader
+from holdfast.loaders.readers.tar import TarReader
 from holdfast.pipeline.publish import publish
 from holdfast.storage.cid import CID, RAW
 from holdfast.storage.dag.layout import FileLayout
@@ -30,7 +35,7 @@ class _Bytes:
     """A `ShardFile` in memory."""
 
     def __init__(self, data: bytes) -> None:
-        self.layout = FileLayout(CID.of(RAW, data), len(data), 1 << 20, bytes(32))
+        self.layout = FileLayout(CID.of(RAW, data), len(data), 1 << 20, bytes(32 * max(-(-len(data) >> 20), 1)))
         self._data = data
 
     def prefetch(self, start: int, end: int, urgency: float) -> int:
@@ -41,6 +46,46 @@ class _Bytes:
 
     def copy(self, start: int, end: int) -> bytes:
         return self._data[start:end]
+
+
+def read_rows(path: str, kind: str, rows: int, limit: int) -> dict[str, int]:
+    """Open a shard that lies, and read its first and last row, under a limit of so many bytes for a row group."""
+    bounds.MAX_GROUP_BYTES, before = limit, bounds.MAX_GROUP_BYTES
+    try:
+        data = Path(path).read_bytes()
+        shard = Shard(path="data/x", cid=str(CID.of(RAW, b"")), bytes=len(data), samples=rows, first_sample=0)
+        file: Any = _Bytes(data)
+        if kind == "arrow":
+            index = batch_table(lambda start, end: data[start:end], len(data)).encode()
+            reader: Reader = ArrowReader(shard, file, index, DecodedRows(1 << 20))
+        else:
+            reader = ParquetReader(shard, file, DecodedRows(1 << 20))
+        return {key: len(value) for row in (0, rows - 1) for key, value in reader.sample(row).items() if value}
+    finally:
+        bounds.MAX_GROUP_BYTES = before
+
+
+class _Sparse:
+    """What a shard holds decompressed, of zeros alone: a file that takes no memory until it is copied."""
+
+    def prefetch(self, start: int, end: int, urgency: float) -> int:
+        return 0
+
+    def read(self, start: int, end: int) -> memoryview:
+        return memoryview(self.copy(start, end))
+
+    def copy(self, start: int, end: int) -> bytes:
+        return b"x" * (end - start)
+
+    def close(self) -> None:
+        pass
+
+
+def read_long_sample(kind: str, size: int) -> None:
+    """A sample of so many bytes, without an end of line or a header of a tar."""
+    shard = Shard(path="data/x", cid=str(CID.of(RAW, b"")), bytes=size, samples=1, first_sample=0)
+    make = JsonlReader if kind == "jsonl" else TarReader
+    make(shard, _Sparse(), np.array([0, size], dtype=np.uint64)).sample(0)
 
 
 def read_damaged_parquet(path: str, rows: int, tries: int, seed: int) -> dict[str, int]:

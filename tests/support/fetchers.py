@@ -1,11 +1,18 @@
-"""Fetcher processes of cache folders, as tests look at them: by the lock that they hold."""
+"""Fetchers of cache folders: processes, as tests look at them; in a thread of the test; and false ones."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from holdfast.loaders.fetcher.place import Place
+from holdfast.loaders.fetcher.service import Fetcher
+from holdfast.loaders.fetcher.wire import HungUpError, Line, Words
 
 
 def alive(cache: Path) -> bool:
@@ -43,3 +50,74 @@ def wait_until_gone(cache: Path, timeout_s: float = 20.0) -> None:
     while alive(cache) or processes(cache):
         assert time.monotonic() < limit, f"still there: {processes(cache)}"
         time.sleep(0.02)
+
+
+@contextmanager
+def running(cache: Path, linger_s: float = 60.0) -> Iterator[Fetcher]:
+    """A fetcher in a thread of this process, until the end or until it is stopped."""
+    cache.mkdir(parents=True, exist_ok=True)
+    fetcher, ready = Fetcher(cache, linger_s), threading.Event()
+    thread = threading.Thread(target=fetcher.run, args=(ready.set,), daemon=True)
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield fetcher
+    finally:
+        fetcher.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+Talk = Callable[[Line], None]
+
+
+@contextmanager
+def pretending(cache: Path, *talks: Talk) -> Iterator[None]:
+    """Whoever listens there does so many things with so many connections, one after the other; then nobody does."""
+    cache.mkdir(parents=True, exist_ok=True)
+    listener = Place(cache).listen()
+    listener.settimeout(20)
+
+    def serve() -> None:
+        for talk in talks:
+            sock, _ = listener.accept()
+            line = Line(sock)
+            line.patience(20, 20)
+            try:
+                talk(line)
+            except HungUpError:
+                pass
+            line.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(20)
+        listener.close()
+        assert not thread.is_alive(), "fewer came than were awaited"
+
+
+def hang_up(line: Line) -> None:
+    """As a fetcher that ends while somebody connects."""
+
+
+def refuse(line: Line) -> None:
+    """As a fetcher of another version."""
+    line.receive()
+    line.send({"refused": "another version"})
+
+
+def work(*answers: Words) -> Talk:
+    """As a fetcher that gives these answers to whatever it is asked, and then says nothing until the client goes."""
+
+    def talk(line: Line) -> None:
+        line.receive()
+        line.send({"lineage": 7})
+        line.receive()
+        for words in answers:
+            line.send(words)
+        line.receive()
+
+    return talk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from typing import Any
 
@@ -19,6 +20,12 @@ def collect(
         loader = DataLoader(
             dataset, batch_size=batch, num_workers=workers, collate_fn=list, multiprocessing_context=method
         )
-        found = [sample for part in loader for sample in part]
+        try:
+            found = [sample for part in loader for sample in part]
+        except Exception as error:
+            traceback.clear_frames(
+                error.__traceback__
+            )  # they hold torch's iterator: 5 s for each worker when collected
+            raise
     dataset.close()
     return found

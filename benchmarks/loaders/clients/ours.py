@@ -1,6 +1,7 @@
 """holdfast: its own `DataLoader`, or torch's over `StreamingDataset`; with verification, as always.
 
-Its own makes columns where nobody collates: a list of texts, an array of tokens.
+Its own makes columns where nobody collates: a list of texts, an array of tokens. Images come as views of the cache,
+which the collate copies into its batch.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def batches(job: Job) -> Iterator[Batch]:
         cache=job.cache,
         seq_len=SEQ_LEN if job.corpus == "tokens" else None,
         reverify="reverify" in job.loader,
-        decode="torch" if job.corpus == "jpeg" else None,
+        decode={"jpeg": "torch", "images": "memoryview"}.get(job.corpus),
         decoded_cache="decoded" in job.loader,
     )
     if "torch" in job.loader:
@@ -45,7 +46,7 @@ def batches(job: Job) -> Iterator[Batch]:
 
 
 def _images(samples: Sequence[dict[str, Any]]) -> Batch:
-    return COLLATE["images"]([(sample["bin"], sample["cls"]) for sample in samples])
+    return COLLATE["images"]([(sample["bin"], bytes(sample["cls"])) for sample in samples])
 
 
 def _text(samples: Sequence[dict[str, Any]]) -> Batch:

@@ -8,8 +8,6 @@ import io
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +30,7 @@ from holdfast.storage.cid import CID, RAW
 from holdfast.storage.dag.car import encode_header, encode_section
 from holdfast.storage.errors import ConfigError, FormatError, StoreError
 from support.ageing import age
+from support.programs import Program
 from support.running_node import publish_folder
 from support.sources import tree_of
 from support.trees import LEAF
@@ -64,8 +63,7 @@ with DiskStore(Path(repo)).open() as store:
 
 def killed(repo: Path, car: Path, module: str = "Resume", name: str = "_note", times: int = 60) -> None:
     """An import that dies behind its sixtieth note, or where it is told."""
-    words = [sys.executable, "-c", KILLED, repo, car, module, name, str(times)]
-    assert subprocess.run(words, timeout=60, check=False).returncode == -signal.SIGKILL
+    assert Program(KILLED, repo, car, module, name, times).wait(60) == -signal.SIGKILL
 
 
 class Counted:

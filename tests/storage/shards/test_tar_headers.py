@@ -50,3 +50,23 @@ def test_a_span_names_its_extensions() -> None:
     data = tar("a.txt", "a.cls", "noext", "b.txt")
     spans = list(samples(lambda start, end: data[start:end], len(data)))
     assert [(span.key, span.extensions) for span in spans] == [("a", ("txt", "cls")), ("b", ("txt",))]
+
+
+@pytest.mark.parametrize("off", [1, -1, 65_521, -65_521, 2 * 65_521])
+def test_a_checksum_that_is_wrong_by_any_number_is_refused(off: int) -> None:
+    """65,521 is the modulus of Adler-32, which adds the bytes up; a name of high bytes makes the sum exceed it."""
+    head = bytearray(tar("a.txt")[:512])
+    head[:100], head[157:257], head[345:500] = b"\xff" * 96 + b".txt", b"\xff" * 100, b"\xff" * 155
+    head[148:156] = b" " * 8
+    right = sum(head)
+    assert right > 65_521 + 256
+    rest = b"abc" + bytes(509)
+
+    def read(field: int) -> None:
+        data = bytes(head[:148]) + b"%06o\0 " % field + bytes(head[156:]) + rest
+        list(members(lambda start, end: data[start:end], len(data)))
+
+    read(right)
+    if 0 <= right + off < 8**6:
+        with pytest.raises(FormatError, match="bad checksum"):
+            read(right + off)
