@@ -54,6 +54,7 @@ class ParquetReader:
         kept: KeptRows | None = None,
     ) -> None:
         self._shard, self._file, self._rows, self._kept = shard, file, rows, kept
+        self._path = shard.path
         self._met: set[int] = set()  # row groups that were read
         self._columns = None if columns is None else list(columns)
         with self._errors("footer"):
@@ -67,6 +68,7 @@ class ParquetReader:
             self._numbers = self._chosen()
             groups = [self._metadata.row_group(number) for number in range(self._metadata.num_row_groups)]
             self._starts = list(accumulate((group.num_rows for group in groups), initial=0))
+            self._firsts = np.array(self._starts, dtype=np.int64)
             self._spans = [self._spans_of(group) for group in groups]
             # as the footer says; only for what is decoded ahead, which is counted as it is when it has come
             self._sizes = [
@@ -120,11 +122,16 @@ class ParquetReader:
 
     def groups_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The row group of each row."""
-        return np.searchsorted(self._starts, rows, side="right") - 1
+        return self._firsts.searchsorted(rows, side="right") - 1
 
     def key(self, index: int) -> str:
         """`path#row`."""
-        return f"{self._shard.path}#{index}"
+        return f"{self._path}#{index}"
+
+    def keys(self, indices: Sequence[int]) -> list[str]:
+        """The key of each row."""
+        path = self._path
+        return [f"{path}#{index}" for index in indices]
 
     def prefetch(self, index: int, urgency: float) -> int:
         """See `Reader.prefetch`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,19 @@ from ..errors import SampleError
 from ..shard_table import ShardTable
 from .parquet import ParquetReader
 
-_Group = tuple[int, int, Indices]
+
+class _Plan(NamedTuple):
+    """The rows of a batch by their row groups: of each group its shard, its number, and where its rows begin; of each
+    row, in that order, its place in the batch and its number in the shard.
+
+    Flat lists: plans of 8,192 samples wait, and what is nested the garbage collector walks through again and again.
+    """
+
+    shards: list[int]
+    groups: list[int]
+    begins: list[int]
+    places: list[int]
+    numbers: list[int]
 
 
 class ParquetColumns:
@@ -28,44 +40,49 @@ class ParquetColumns:
         samples = indices + self._first
         return Rows(samples, *self._shards.locate(samples))
 
-    def _groups(self, rows: Rows) -> list[_Group]:
-        """The row groups that a batch needs, in the order of their first row: shard, group, and which of its rows."""
+    def _plan(self, rows: Rows) -> _Plan:
         if rows.plan is not None:
-            return cast(list[_Group], rows.plan)
-        found: list[_Group] = []
+            return cast(_Plan, rows.plan)
+        groups = np.empty_like(rows.shards)
         for number in set(rows.shards.tolist()):
-            here = np.flatnonzero(rows.shards == number)
-            groups = self._reader(number).groups_of(rows.offsets[here])
-            found.extend((number, group, here[groups == group]) for group in set(groups.tolist()))
-        found.sort(key=lambda each: int(each[2][0]))
-        rows.plan = found
-        return found
+            here = rows.shards == number
+            groups[here] = self._reader(number).groups_of(rows.offsets[here])
+        order = np.lexsort((groups, rows.shards))
+        shards, groups = rows.shards[order], groups[order]
+        begins = np.flatnonzero((np.diff(shards, prepend=-1) != 0) | (np.diff(groups, prepend=-1) != 0))
+        rows.plan = plan = _Plan(
+            shards[begins].tolist(), groups[begins].tolist(), begins.tolist(), order.tolist(),
+            rows.offsets[order].tolist(),
+        )  # fmt: skip
+        return plan
 
     def prefetch(self, rows: Rows, urgency: float) -> int:
         """See `Columns.prefetch`."""
-        groups = self._groups(rows)
-        return sum(self._reader(number).prefetch_group(group, urgency) for number, group, _ in groups)
+        plan, asked = self._plan(rows), 0
+        for shard, group in zip(plan.shards, plan.groups, strict=True):
+            asked += self._reader(shard).prefetch_group(group, urgency)
+        return asked
 
     def take(self, rows: Rows) -> dict[str, Any]:
         """Columns as `default_collate` makes them: those of the first sample. `SampleError` where another lacks one."""
-        count = len(rows.indices)
+        plan = self._plan(rows)
+        keys: list[str] = []
         columns: dict[str, list[Any]] = {}
-        keys = [""] * count
-        for shard, group, here in self._groups(rows):
-            reader = self._reader(shard)
-            numbers, places = rows.offsets[here].tolist(), here.tolist()
-            for at, number in zip(places, numbers, strict=True):
-                keys[at] = reader.key(number)
+        ends = [*plan.begins[1:], len(plan.numbers)]
+        for shard, group, begin, end in zip(plan.shards, plan.groups, plan.begins, ends, strict=True):
+            reader, numbers = self._reader(shard), plan.numbers[begin:end]
             found = reader.columns(group, numbers)
-            columns = columns or {name: [None] * count for name in found}
+            columns = columns or {name: [] for name in found}
             if missing := columns.keys() - found.keys():
                 raise SampleError(
                     f"{reader.key(numbers[0])} has no column {min(missing)!r}, which the first sample of its batch has",
                     hint="columns= takes those that all shards have",
                 )
-            for name, column in columns.items():
-                values = found[name]
-                for at, value in zip(places, values, strict=True):
-                    column[at] = value
-        batch = {name: default_collate(values) for name, values in columns.items()}
-        return {**batch, "__key__": keys, "__index__": torch.from_numpy(rows.indices)}
+            keys += reader.keys(numbers)
+            for name, values in columns.items():
+                values += found[name]
+        back = [0] * len(keys)
+        for at, place in enumerate(plan.places):
+            back[place] = at
+        batch = {name: default_collate([values[at] for at in back]) for name, values in columns.items()}
+        return {**batch, "__key__": [keys[at] for at in back], "__index__": torch.from_numpy(rows.indices)}
