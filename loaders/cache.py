@@ -87,7 +87,7 @@ class Lease:
     """A shared lock on a marks file, and the file that it protects."""
 
     def __init__(self, marks: Path) -> None:
-        self._marks = marks
+        self._marks, self._pid = marks, os.getpid()
         self._fd = -1
         self.file: VerifiedFile
 
@@ -118,6 +118,8 @@ class Lease:
         if hasattr(self, "file"):
             self.file.close()
         if self._fd >= 0:
+            if self._pid == os.getpid():  # a worker that was forked meanwhile has the same open file, and would keep it
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = -1
 

@@ -10,7 +10,8 @@ and made again from the shard otherwise. `NAME.marks` beside it is its lease, an
 | 16 | 32 | size, mtime (ns), ctime (ns), inode |
 | 48 | 8 | boot, as in the marks of a shard |
 
-Byte 0 is locked (open file description lock) while one process looks at it or makes it; the others wait.
+Byte 0 is locked (open file description lock) while one process looks at it or makes it; the others wait. Locks are
+given back before their descriptors are closed: a worker that was forked meanwhile keeps the open file.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from weakref import WeakSet
 
-from ..storage.blocks.byte_lock import lock_byte
+from ..storage.blocks.byte_lock import lock_byte, lock_in_time
 from ..storage.blocks.stamp import Stamp
 from ..storage.blocks.verified_file import boot, disk_error
 from ..storage.errors import QuotaError, StoreError
@@ -37,6 +38,9 @@ from .cache import Lease, ShardCache
 _HEADER = struct.Struct("<8sQ4Q8s")
 _MAGIC = b"hf-deco1"
 
+_MAKE_S = 300.0  # somebody else's making of a file is waited for so long
+_END_S = 2.0  # of a job that nobody wants any more
+_ROOM = "decoded.lock"  # locked while room is handed out; mode 600, as marks are
 _STEP_BYTES = 8 << 20  # room for a file that grows beyond what was expected: looking for it costs some ms
 
 Make = Callable[[], Iterable[bytes | memoryview]]
@@ -107,8 +111,11 @@ class DecodedFiles:
         """The file, if it is there and complete."""
         if not (self._cache.decoded / f"{name}.marks").exists():
             return None
-        with self._slot(name) as slot:
-            return self._found(slot)
+        try:
+            with self._slot(name, 0.0) as slot:
+                return self._found(slot)
+        except TimeoutError:  # somebody makes it just now
+            return None
 
     def make(self, name: str, size: int, make: Make, *, needed: bool = True) -> DecodedFile:
         """The file, made of what `make` yields if it is not there, or is not what it was. `size`: to make room for.
@@ -116,26 +123,32 @@ class DecodedFiles:
         One that is not `needed` is not made beyond the budget of the cache: `QuotaError`, before or while it is
         written. Raises `DiskFullError`, `StoreError`, and what `make` raises too; then nothing is kept.
         """
-        with self._slot(name) as slot:
-            found = self._found(slot)
-            if found is not None:
-                return found
-            try:
-                self._write(slot, size, make, needed=needed)
-            except OSError as error:
-                slot.path.unlink(missing_ok=True)
-                raise disk_error(error, slot.path) from error
-            except BaseException:
-                slot.path.unlink(missing_ok=True)
-                raise
-            made = self._found(slot)
-            if made is None:
-                raise StoreError(f"{slot.path} changes while it is written", hint="does another program write there?")
-            return made
+        try:
+            with self._slot(name, _MAKE_S) as slot:
+                return self._found(slot) or self._make(slot, size, make, needed=needed)
+        except TimeoutError as error:
+            raise disk_error(error, self._cache.decoded / name) from error
+
+    def _make(self, slot: _Slot, size: int, make: Make, *, needed: bool) -> DecodedFile:
+        try:
+            self._write(slot, size, make, needed=needed)
+        except OSError as error:
+            slot.path.unlink(missing_ok=True)
+            raise disk_error(error, slot.path) from error
+        except BaseException:
+            slot.path.unlink(missing_ok=True)
+            raise
+        made = self._found(slot)
+        if made is None:
+            raise StoreError(f"{slot.path} changes while it is written", hint="does another program write there?")
+        return made
 
     @contextmanager
-    def _slot(self, name: str) -> Iterator[_Slot]:
-        """A name, leased and locked. The lease stays with the file that was found, if one was."""
+    def _slot(self, name: str, wait_s: float) -> Iterator[_Slot]:
+        """A name, leased and locked. The lease stays with the file that was found, if one was.
+
+        Raises `TimeoutError` when somebody else holds it for `wait_s`, `StoreError` for our disk.
+        """
         path = self._cache.decoded / name
         marks_path = path.with_name(f"{name}.marks")
         try:
@@ -155,10 +168,11 @@ class DecodedFiles:
             lease.close()
             raise disk_error(error, marks_path) from error
         try:
-            lock_byte(slot.marks, fcntl.F_WRLCK, 0, wait=True)
+            lock_in_time(lambda: lock_byte(slot.marks, fcntl.F_WRLCK, 0, wait=False), wait_s)
             yield slot
         finally:
-            os.close(slot.marks)  # and with it the lock
+            lock_byte(slot.marks, fcntl.F_UNLCK, 0, wait=False)
+            os.close(slot.marks)
             if not slot.kept:
                 lease.close()
 
@@ -212,9 +226,9 @@ class DecodedFiles:
         One at a time of all who share the cache: else two would be given the same room.
         """
         limit = self._cache.max_bytes
-        folder = os.open(self._cache.decoded, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+        lock = os.open(self._cache.folder / _ROOM, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
+            lock_in_time(lambda: lock_byte(lock, fcntl.F_WRLCK, 0, wait=False))
             if needed or least <= limit:  # else all others would go for what cannot be
                 self._cache.evict(most - taken)
             room = most if needed else min(most, limit - self._used() + taken)
@@ -226,7 +240,8 @@ class DecodedFiles:
             os.ftruncate(fd, room)
             return room
         finally:
-            os.close(folder)
+            lock_byte(lock, fcntl.F_UNLCK, 0, wait=False)
+            os.close(lock)
 
     def _used(self) -> int:
         """Lengths of all files in the cache, as `ShardCache.evict` counts them."""
@@ -238,7 +253,7 @@ class DecodedFiles:
 
     def drop(self, name: str, file: DecodedFile) -> None:
         """A file turned out to be rotten: nobody believes it from now on."""
-        with self._slot(name) as slot:
+        with suppress(TimeoutError), self._slot(name, 0.0) as slot:  # somebody looks: they find it rotten too
             if not file.changed():  # else somebody has made it anew
                 os.ftruncate(slot.marks, 0)
         file.close()
@@ -259,4 +274,12 @@ def finished(job: Future[DecodedFile] | None) -> DecodedFile | None:
     """What came of a job that nobody waits for: it is taken back, or else ends soon, for whoever made it says so."""
     if job is None or job.cancel():
         return None
+    if wait([job], _END_S).not_done:  # it waits for another process
+        job.add_done_callback(_close_result)
+        return None
     return None if job.exception() is not None else job.result()
+
+
+def _close_result(job: Future[DecodedFile]) -> None:
+    if job.exception() is None:
+        job.result().close()

@@ -6,7 +6,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 
 from ..storage.errors import UnavailableError
 from ..storage.sources.source import FileRef
@@ -28,8 +27,11 @@ class Held:
 
     def close(self) -> None:
         """Give it back. A forked child drops its copy: the engine's lock may have been held when it was forked."""
-        if self.pid == os.getpid():
+        if self.pid != os.getpid():
+            return
+        try:
             self.supply.close()
+        finally:
             self.file.close()
             if self.lease is not None:
                 self.lease.close()
@@ -52,9 +54,12 @@ class Dropped:
 
     def close(self) -> None:
         """Give back what is here."""
-        with suppress(IndexError):
-            while True:
-                self._held.popleft().close()
+        while True:
+            try:
+                held = self._held.popleft()
+            except IndexError:
+                return
+            held.close()
 
 
 class ShardFile:

@@ -81,19 +81,22 @@ class Collate:
 def in_step(batches: Iterable[Any]) -> Iterator[Any]:
     """As many batches, none of them a hole: the one before comes again, or where there is none, the one behind.
 
-    Tensors are not copied. Raises `SampleError` when all are holes: other ranks would wait for this one.
+    What comes twice is copied: whoever changes a batch in place changes no other. Raises `SampleError` when all of the
+    pass, or of what is left of it, are holes: other ranks would wait for this one.
     """
     last: Any = HOLE
     waiting = 0
     for batch in batches:
         if batch is not HOLE:
-            last = copy.copy(batch)
-            yield from (copy.copy(batch) for _ in range(waiting))
+            last = copy.deepcopy(batch)
+            yield from (copy.deepcopy(batch) for _ in range(waiting))
             waiting = 0
             yield batch
         elif last is HOLE:
             waiting += 1
         else:
-            yield copy.copy(last)
+            yield copy.deepcopy(last)
     if waiting:
-        raise SampleError("every sample of this rank was left out", hint='on_error="raise" says why')
+        raise SampleError(
+            "every sample of this rank was left out, in what was left of the pass", hint='on_error="raise" says why'
+        )

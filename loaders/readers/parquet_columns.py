@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -67,20 +68,20 @@ class ParquetColumns:
         """Columns as `default_collate` makes them: those of the first sample. `SampleError` where another lacks one."""
         plan = self._plan(rows)
         keys: list[str] = []
-        columns: dict[str, list[Any]] = {}
+        parts: list[dict[str, list[Any]]] = []
         ends = [*plan.begins[1:], len(plan.numbers)]
         for shard, group, begin, end in zip(plan.shards, plan.groups, plan.begins, ends, strict=True):
             reader, numbers = self._reader(shard), plan.numbers[begin:end]
-            found = reader.columns(group, numbers)
-            columns = columns or {name: [] for name in found}
-            if missing := columns.keys() - found.keys():
+            parts.append(reader.columns(group, numbers))
+            keys += reader.keys(numbers)
+        names = parts[bisect_right(plan.begins, plan.places.index(0)) - 1].keys()
+        for part, begin in zip(parts, plan.begins, strict=True):
+            if part.keys() != names and (missing := names - part.keys()):
                 raise SampleError(
-                    f"{reader.key(numbers[0])} has no column {min(missing)!r}, which the first sample of its batch has",
+                    f"{keys[begin]} has no column {min(missing)!r}, which the first sample of its batch has",
                     hint="columns= takes those that all shards have",
                 )
-            keys += reader.keys(numbers)
-            for name, values in columns.items():
-                values += found[name]
+        columns = {name: [value for part in parts for value in part[name]] for name in names}
         back = [0] * len(keys)
         for at, place in enumerate(plan.places):
             back[place] = at

@@ -178,6 +178,30 @@ def test_a_batch_has_the_columns_of_its_first_sample(
             next(iter(whole))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_batches_of_shards_that_differ_in_columns_are_torchs_or_an_error_of_both(
+    publish_folder: Any, serve: Serve, tmp_path: Path, seed: int
+) -> None:
+    (tmp_path / "src").mkdir()
+    for number in range(4):
+        more = {"a": [number] * 3} if number % 2 else {}
+        table = pa.table({"n": [3 * number + row for row in range(3)], **more})
+        pq.write_table(table, tmp_path / "src" / f"{number}.parquet")
+    published = publish_folder(tmp_path / "src", leaf_size=16384)
+    options = {"sources": [serve(published.folder).url], "cache": tmp_path / "c", "seed": seed}
+    samples = list(StreamingDataset(published.uri, **options))
+    for at in range(0, len(samples), 3):
+        loader = DataLoader(published.uri, 3, **options)
+        loader.load_state_dict(loader.dataset.state_at(0, at, 0))
+        try:
+            wanted = default_collate(samples[at : at + 3])
+        except KeyError:
+            with pytest.raises(SampleError, match="which the first sample of its batch has"):
+                next(iter(loader))
+        else:
+            assert same(next(iter(loader)), wanted)
+
+
 class Init:
     """A `worker_init_fn` that leaves a trace."""
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from holdfast import DataLoader, IndexedDataset, Mixture, StreamingDataset
@@ -303,6 +304,8 @@ def test_a_batch_that_stands_in_comes_from_before_or_from_behind() -> None:
     with pytest.raises(SampleError, match="every sample of this rank"):
         list(in_step([HOLE, HOLE]))
     assert list(in_step([])) == []
+    changed = [batch["x"].mul_(10).item() for batch in in_step([HOLE, {"x": torch.ones(1)}, HOLE, HOLE])]
+    assert changed == [10, 10, 10, 10], "what is changed in place is changed in one batch"
 
 
 def test_a_manifest_page_that_nobody_has_ends_a_pass_behind_what_is_located() -> None:
