@@ -22,6 +22,7 @@ from .wire import PROTOCOL, HungUpError, Line, NoFetcherError, SilentError, Word
 
 _DEATHS = 5  # of fetchers during one wait
 _GREET_S = 20.0
+_CLOSE_S = 0.2  # for who only says something; who waits is not waited for
 _SILENCE_S = 60.0  # of a fetcher, which says every five seconds that it works on what is waited for
 
 
@@ -60,8 +61,8 @@ class FetcherClient:
     def connect(self, *, start: bool) -> bool:
         """Whether there is a fetcher that works for us; with `start`, start one. Raises `ConfigError`."""
         with self._lock:
-            self._check()
             for _ in range(_DEATHS if start else 1):
+                self._check()
                 sock = reach(self._folder, start=start, linger_s=self._linger_s)
                 if sock is None:
                     return False
@@ -88,6 +89,9 @@ class FetcherClient:
         line.patience(self._silence_s, self._silence_s)
         self._line, self._lineage = line, int(words["lineage"])
         self.fetchers += 1
+        if self._closed:  # meanwhile, by who did not wait for us, and saw no line
+            self._drop_line()
+            self._check()
         return True
 
     def _check(self) -> None:
@@ -198,7 +202,7 @@ class FetcherClient:
             if self._files.pop(number, None) is not None and self._line is not None:
                 try:
                     self._say({"op": "close", "file": number})
-                except HungUpError:
+                except (HungUpError, NoFetcherError):
                     self._drop_line()
 
     # -- blocks
@@ -238,7 +242,7 @@ class FetcherClient:
             if self._blocks.pop(handle, None) is not None and self._line is not None:
                 try:
                     self._say({"op": "drop_block", "block": handle})
-                except HungUpError:
+                except (HungUpError, NoFetcherError):
                     self._drop_line()
 
     # -- the rest
@@ -250,12 +254,22 @@ class FetcherClient:
             return Report(tuple(SourceStats(*row) for row in words["sources"]), words["useful"], words["hedged"])
 
     def close(self) -> None:
-        """Hang up; the fetcher has given back what it held for us. Idempotent."""
-        with self._lock:
-            self._closed = True
+        """Hang up; the fetcher has given back what it held for us. Idempotent.
+
+        A thread that waits for the fetcher is not waited for: it wakes with `NoFetcherError`.
+        """
+        self._closed = True
+        if not self._lock.acquire(timeout=_CLOSE_S):
+            line = self._line
+            if line is not None:
+                line.cut()
+            return
+        try:
             if self._line is not None:
                 self._line.part()
             self._line = None
+        finally:
+            self._lock.release()
 
 
 class ClientSupply:
@@ -281,6 +295,7 @@ class ClientSupply:
         """See `Supply`."""
         found = self._client.bring(self._number, list(missing))
         if found is not None:
+            self._asked.discard(found[0])  # it is in our memory alone, and asked for again when it had to leave
             self._file.write(found[0], memoryview(found[1]))
 
     def close(self) -> None:

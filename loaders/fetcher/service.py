@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ...storage.blocks.stamp import is_still
 from .place import Place, peer_uid
 from .session import Session
 from .shelf import Shelf
@@ -25,7 +26,8 @@ _TICK_S = 0.2
 class Fetcher:
     """Serves one cache folder, for `linger_s` longer than it has clients, because workers end with each epoch.
 
-    `run` returns when it is not needed any more, or when `stop` is called.
+    `run` returns when it is not needed any more, or when `stop` is called. Where the folder was renamed or cleared, its
+    name is a successor's: nobody new is let in, and those who are here are served until they go.
     """
 
     def __init__(self, folder: Path, linger_s: float) -> None:
@@ -43,13 +45,13 @@ class Fetcher:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            listener = self._place.listen()
+            if not self._named(fd):  # cleared since it was opened
+                return False
             try:
-                on_ready()
-                self._accept(listener)
+                self._let_in(fd, on_ready)
+                while self._lines and not self._stop.is_set():
+                    time.sleep(_TICK_S)  # no wait of the event: its lock would be taken twice by a signal handler
             finally:
-                self._place.socket.unlink(missing_ok=True)  # while the lock is held: it is ours
-                listener.close()
                 for line in list(self._lines):
                     line.close()
                 self._shelf.close_all()
@@ -61,15 +63,39 @@ class Fetcher:
         """End; clients see that the line is dead. Safe in a signal handler."""
         self._stop.set()
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _named(self, fd: int) -> bool:
+        """Whether the lock that we hold is the one that others look for."""
+        try:
+            return is_still(fd, self._place.lock)
+        except OSError:
+            return False
+
+    def _let_in(self, fd: int, on_ready: Callable[[], None]) -> None:
+        listener = self._place.listen()
+        try:
+            on_ready()
+            while self._accept(listener, fd):
+                listener.close()
+                listener = self._place.listen()
+        finally:
+            if self._named(fd):
+                self._place.socket.unlink(missing_ok=True)  # while the lock is held: it is ours
+            else:
+                fcntl.flock(fd, fcntl.LOCK_UN)  # who knows the folder by its new name needs a fetcher there
+            listener.close()
+
+    def _accept(self, listener: socket.socket, fd: int) -> bool:
+        """Whether to listen anew, for the socket was removed; else nobody is to come any more."""
         listener.settimeout(_TICK_S)
         idle_since, refused = time.monotonic(), False
-        while not self._stop.is_set():
+        while not self._stop.is_set() and self._named(fd):
+            if not self._place.socket.exists():
+                return True
             self._shelf.sweep(self._linger_s)
             if self._lines:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > self._linger_s:
-                return
+                return False
             try:
                 sock, _ = listener.accept()
             except TimeoutError:
@@ -82,6 +108,7 @@ class Fetcher:
                 continue
             refused = False
             self._welcome(sock)
+        return False
 
     def _welcome(self, sock: socket.socket) -> None:
         line = Line(sock)

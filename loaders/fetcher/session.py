@@ -39,6 +39,7 @@ class Session:
         self._line, self._shelf, self._greet_s, self._send_s = line, shelf, greet_s, send_s
         self._desk: Desk | None = None
         self._files: dict[int, _File | HoldfastError] = {}
+        self._put_off: dict[int, dict[int, float]] = {}  # file → leaf → urgency: asked for while memory was crowded
         self._blocks: dict[int, int] = {}  # the client's handles of blocks → the engine's
 
     def serve(self) -> None:
@@ -52,6 +53,7 @@ class Session:
                 if desk.retired:
                     return
                 self._do(desk, words, payload)
+                self._catch_up()
         except HungUpError:
             return
         except Exception as error:
@@ -88,7 +90,10 @@ class Session:
         what = words["op"]
         if what == "ask":
             file = self._files[words["file"]]
-            if isinstance(file, _File) and not self._shelf.crowded:
+            if isinstance(file, _File) and self._shelf.crowded:  # the client does not ask twice
+                late = self._put_off.setdefault(words["file"], {})
+                late.update(dict.fromkeys(words["leaves"], float(words["urgency"])))
+            elif isinstance(file, _File):
                 file.open.supply.ask(words["leaves"], float(words["urgency"]))
         elif what == "open":
             self._open(desk, words, bytes(payload))
@@ -103,6 +108,14 @@ class Session:
             desk.engine.close_file(self._blocks.pop(words["block"]))
         else:
             self._answer(desk, _ANSWERS[what], words)
+
+    def _catch_up(self) -> None:
+        while self._put_off and not self._shelf.crowded:
+            number, late = self._put_off.popitem()
+            file = self._files[number]
+            if isinstance(file, _File):
+                for leaf, urgency in late.items():
+                    file.open.supply.ask([leaf], urgency)
 
     def _answer(self, desk: Desk, work: Callable[[Session, Desk, Words], tuple[Words, bytes]], words: Words) -> None:
         try:
@@ -129,6 +142,7 @@ class Session:
 
     def _close(self, desk: Desk, number: int) -> None:
         file = self._files.pop(number)
+        self._put_off.pop(number, None)
         if isinstance(file, _File):
             self._shelf.close(desk, file.open)
 
@@ -139,7 +153,9 @@ class Session:
         file = self._files[words["file"]]
         if not isinstance(file, _File):
             return error_words(file), b""
-        cached = file.open.file
+        cached, late = file.open.file, self._put_off.get(words["file"], {})
+        for leaf in words["leaves"]:
+            late.pop(leaf, None)  # fetched now: again later would be for nobody
         missing = [leaf for leaf in words["leaves"] if not cached.has(leaf)]
         if missing and len(missing) == len(words["leaves"]):
             file.open.supply.bring(missing, self._beat)

@@ -42,8 +42,9 @@ class SharedFetching:
         self._now: Fetching = client
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of `_now` and `_closed`: nobody waits for anything under it
         self._closed = False
+        self._making = threading.Lock()
 
     @property
     def now(self) -> Fetching:
@@ -52,14 +53,26 @@ class SharedFetching:
 
     def fall_back(self, why: NoFetcherError) -> Fetching:
         """The engine of this process. Says so once."""
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("nothing is fetched any more: the dataset is closed")
-            if self._now is self._client:
-                LOG.warning("the fetcher is gone (%s): this process fetches for itself from now on", why)
-                self._now = self._make()
-                self._client.close()
-            return self._now
+        with self._making:  # who comes meanwhile waits for the same engine
+            with self._lock:
+                self._check()
+                if self._now is not self._client:
+                    return self._now
+            made = self._make()
+            try:
+                with self._lock:
+                    self._check()
+                    self._now = made
+            except RuntimeError:
+                made.close()
+                raise
+        LOG.warning("the fetcher is gone (%s): this process fetches for itself from now on", why)
+        self._client.close()
+        return made
+
+    def _check(self) -> None:
+        if self._closed:
+            raise RuntimeError("nothing is fetched any more: the dataset is closed")
 
     @property
     def blocks(self) -> SharedFetching:

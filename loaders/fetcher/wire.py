@@ -20,9 +20,6 @@ _LENGTHS = struct.Struct("<II")
 Words = dict[str, Any]
 
 
-_TIME = struct.Struct("@ll")  # struct timeval
-
-
 class HungUpError(Exception):
     """The other side is gone, or talks nonsense."""
 
@@ -40,27 +37,24 @@ class Line:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._receive_s: float | None = None
+        self._send_s: float | None = None
 
     def patience(self, receive_s: float | None, send_s: float) -> None:
-        """How long the other side may say nothing (None: for ever), and take nothing of what is sent, from now on.
-
-        Raises `HungUpError` on a line that was closed.
-        """
-        try:
-            self._sock.settimeout(None)
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(receive_s or 0.0))
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(send_s))
-        except OSError as error:
-            raise HungUpError(str(error)) from error
+        """How long the other side may say nothing (None: for ever), and take nothing of what is sent, from now on."""
+        self._receive_s, self._send_s = receive_s, send_s
 
     def send(self, words: Words, payload: bytes | memoryview = b"") -> None:
         """Raises `HungUpError`."""
         text = json.dumps(words, separators=(",", ":")).encode()
         try:
-            self._sock.sendall(_LENGTHS.pack(len(text), len(payload)) + text)
-            if payload:
-                self._sock.sendall(payload)
-        except (BlockingIOError, TimeoutError) as error:
+            # not SO_SNDTIMEO: a call that a signal handler interrupts is made again, and would wait as long again
+            self._sock.settimeout(self._send_s)
+            for part in (_LENGTHS.pack(len(text), len(payload)) + text, payload):
+                view = memoryview(part)
+                while view:  # not `sendall`, whose timeout is for all of it
+                    view = view[self._sock.send(view) :]
+        except TimeoutError as error:
             raise SilentError("nothing was taken in time") from error
         except OSError as error:
             raise HungUpError(str(error)) from error
@@ -83,8 +77,9 @@ class Line:
         view, got = memoryview(data), 0
         while got < size:
             try:
+                self._sock.settimeout(self._receive_s)
                 count = self._sock.recv_into(view[got:])
-            except (BlockingIOError, TimeoutError) as error:
+            except TimeoutError as error:
                 raise SilentError("nothing came in time") from error
             except OSError as error:
                 raise HungUpError(str(error) or type(error).__name__) from error
@@ -102,16 +97,15 @@ class Line:
                 self.receive()  # an answer that nobody waits for
         self.close()
 
-    def close(self) -> None:
-        """Hang up; a thread that waits for the other side wakes. Idempotent."""
+    def cut(self) -> None:
+        """Nothing comes or goes any more; a thread that waits for the other side wakes. Safe from any thread."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Hang up; a thread that waits for the other side wakes. Idempotent."""
+        self.cut()
         self._sock.close()
-
-
-def _timeval(seconds: float) -> bytes:
-    whole, rest = divmod(seconds, 1)
-    return _TIME.pack(int(whole), int(rest * 1e6))
 
 
 def error_words(error: HoldfastError) -> Words:

@@ -14,13 +14,21 @@ from ...storage.shards.arrow import BatchTable, blocks, decompressed_bytes
 from ..columns import check_columns
 from ..errors import SampleError
 from ..shard_file import ShardFile
-from .bounds import check_group
+from .bounds import check_group, check_groups
 from .decoded import DecodedRows
 from .range_file import RangeFile
 from .reader import Sample
 from .values import Rows
 
 _FOOTER_GUESS = 65536
+_DICTIONARIES = -1  # where a record batch has its number
+
+
+class _Opened(Rows):
+    """A file with its dictionaries: all of them are in memory as long as it is open, so it is held as rows are."""
+
+    def __init__(self, batches: pa.RecordBatchFileReader, size: int) -> None:
+        self.batches, self.bytes = batches, size
 
 
 class ArrowReader:
@@ -42,9 +50,10 @@ class ArrowReader:
         with self._errors("footer"):
             file.prefetch(max(shard.bytes - _FOOTER_GUESS, 0), shard.bytes, -1.0)
             self._dictionaries, self._blocks = blocks(self._bytes, shard.bytes)  # which bounds the footer, too
-            self._batches = pa.ipc.open_file(pa.PythonFile(RangeFile(file), mode="r"))
-            count = self._batches.num_record_batches
-            check_columns(columns, self._batches.schema.names, shard.path)
+            batches = self._open()
+            count = batches.num_record_batches
+            check_columns(columns, batches.schema.names, shard.path)
+        self._batches = None if self._dictionaries else batches
         if not count == len(self._blocks) == len(self._table.starts):
             raise FormatError(f"{shard.path} has {count} record batches, its index says {len(self._table.starts)}")
         self._columns = columns
@@ -61,6 +70,22 @@ class ArrowReader:
 
     def _bytes(self, start: int, end: int) -> bytes:
         return self._file.copy(start, end)
+
+    def _open(self) -> pa.RecordBatchFileReader:
+        return pa.ipc.open_file(pa.PythonFile(RangeFile(self._file), mode="r"))
+
+    def _with_dictionaries(self, _: int) -> Rows:
+        with self._errors("dictionaries"):
+            stored = sum(block.end - block.body for block in self._dictionaries)  # Arrow copies those that are deltas
+            become = check_groups(decompressed_bytes(self._bytes, block) for block in self._dictionaries)
+            return _Opened(self._open(), stored + become)
+
+    def _opened(self) -> pa.RecordBatchFileReader:
+        if self._batches is not None:
+            return self._batches
+        found = self._rows.get((self._shard.path, _DICTIONARIES), self._with_dictionaries, _DICTIONARIES)
+        assert isinstance(found, _Opened)
+        return found.batches
 
     def _batch_of(self, index: int) -> int:
         return bisect_right(self._starts, index) - 1
@@ -86,11 +111,8 @@ class ArrowReader:
     def _read(self, batch: int) -> Rows:
         """Checked whole before a value is taken out: offsets that lie would be read out of bounds."""
         with self._errors(f"record batch {batch}"):
-            if self._dictionaries:  # Arrow reads all of them, before the first batch
-                check_group(sum(decompressed_bytes(self._bytes, block) for block in self._dictionaries))
-                self._dictionaries = []
             check_group(decompressed_bytes(self._bytes, self._blocks[batch]))
-            found = self._batches.get_batch(batch)
+            found = self._opened().get_batch(batch)  # the first one reads all dictionaries
             expected = self._starts[batch + 1] - self._starts[batch]
             if found.num_rows != expected:
                 raise ValueError(f"it has {found.num_rows} rows, the index says {expected}")

@@ -17,7 +17,7 @@ from ..errors import FormatError
 
 MAGIC = b"ARROW1"
 _TAIL = struct.Struct("<i6s")  # length of the footer, magic
-_BLOCK = struct.Struct("<qi4xq")  # offset, length of the metadata, length of the body
+_BLOCK = np.dtype([("offset", "<i8"), ("metadata", "<i4"), ("padding", "<i4"), ("body", "<i8")])  # two are lengths
 _MAX_FOOTER_BYTES = 64 << 20
 _MAX_METADATA_BYTES = 16 << 20
 _BUFFER = np.dtype([("offset", "<i8"), ("length", "<i8")])
@@ -77,18 +77,22 @@ class Block:
 def blocks(read: Read, size: int) -> tuple[list[Block], list[Block]]:
     """The dictionaries and the record batches of a file of `size` bytes; `read(start, end)` gives its bytes.
 
-    Raises `FormatError` when its footer is malformed, or one of them leaves the file.
+    Raises `FormatError` when its footer is malformed, or one of them leaves the file or overlaps another: who reads all
+    of them, reads no more than the file.
     """
     if size < 2 * len(MAGIC) + _TAIL.size or read(0, len(MAGIC)) != MAGIC:
         raise FormatError("it does not begin as an Arrow IPC file does")
     length, magic = _TAIL.unpack(read(size - _TAIL.size, size))
     if magic != MAGIC or not 0 < length <= min(_MAX_FOOTER_BYTES, size - _TAIL.size):
         raise FormatError("it does not end as an Arrow IPC file does")
-    footer = read(size - _TAIL.size - length, size - _TAIL.size)
+    end = size - _TAIL.size - length
+    footer = read(end, size - _TAIL.size)
     try:
-        return _blocks(footer, _FOOTER_DICTIONARIES, size), _blocks(footer, _FOOTER_BATCHES, size)
+        dictionaries, batches = _blocks(footer, _FOOTER_DICTIONARIES, end), _blocks(footer, _FOOTER_BATCHES, end)
     except (struct.error, IndexError) as error:
         raise FormatError("its footer is malformed") from error
+    _check_apart(np.concatenate([dictionaries, batches]))
+    return [Block(*each) for each in dictionaries.tolist()], [Block(*each) for each in batches.tolist()]
 
 
 def batch_table(read: Read, size: int) -> BatchTable:
@@ -143,22 +147,27 @@ def _buffers(message: bytes, batch: int) -> npt.NDArray[np.void]:
     return np.frombuffer(message, dtype=_BUFFER, count=count, offset=first)
 
 
-def _blocks(footer: bytes, field: int, size: int) -> list[Block]:
+def _blocks(footer: bytes, field: int, size: int) -> npt.NDArray[np.int64]:
+    """Start, body and end of each; `size`: of the file, before its footer."""
     at = _field(footer, _u32(footer, 0), field)
     if at is None:
-        return []
+        return np.empty((0, 3), dtype=np.int64)
     vector = at + _u32(footer, at)
     count, first = _u32(footer, vector), vector + 4
-    if count * _BLOCK.size > len(footer) - first:
+    if count * _BLOCK.itemsize > len(footer) - first:
         raise FormatError(f"its footer says {count} messages, and has no room for them")
-    found = []
-    for number in range(count):
-        offset, metadata, body = _BLOCK.unpack_from(footer, first + number * _BLOCK.size)
-        end = offset + metadata + body
-        if not (0 <= offset <= end <= size and 8 < metadata <= _MAX_METADATA_BYTES and body >= 0):
-            raise FormatError(f"a record batch at byte {offset} leaves the file")
-        found.append(Block(offset, offset + metadata, end))
-    return found
+    found = np.frombuffer(footer, dtype=_BLOCK, count=count, offset=first)
+    start, metadata, length = found["offset"], found["metadata"].astype(np.int64), found["body"]
+    inside = (start >= 0) & (start <= size) & (length >= 0) & (length <= size - start - metadata)
+    if not np.all(inside & (metadata > _PREFIX.size) & (metadata <= _MAX_METADATA_BYTES)):
+        raise FormatError("one of its record batches or dictionaries leaves the file")
+    return np.stack([start, start + metadata, start + metadata + length], axis=1)
+
+
+def _check_apart(found: npt.NDArray[np.int64]) -> None:
+    found = found[np.argsort(found[:, 0])]
+    if np.any(found[1:, 0] < found[:-1, 2]):
+        raise FormatError("its record batches or dictionaries overlap")
 
 
 def _message(data: bytes) -> bytes:

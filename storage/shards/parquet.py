@@ -16,11 +16,14 @@ _INNER = {_DATA_PAGE: (5, 1, 2), _DATA_PAGE_V2: (8, 1, 4)}  # that struct's fiel
 _PLAIN_DICTIONARY, _DELTA_BYTE_ARRAY, _RLE_DICTIONARY = 2, 7, 8  # encodings
 _MAX_DEPTH = 8  # of structs and lists in a header: statistics are at 2
 _MAX_VARINT_BYTES = 10
+# of a field's number Arrow takes 16 bits, of an i32 32: what has more, it reads as something else
+_MAX_FIELD = (1 << 15) - 1
+_MAX_I32 = (1 << 31) - 1
 
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12  # compact protocol
-_INTEGERS = (4, 5, 6)
+_INTEGERS, _I32 = (4, 5, 6), 5
 
-Fields = dict[int, "int | Fields"]
+Fields = dict[int, "int | Fields | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,8 @@ def read_pages(chunk: memoryview, values: int) -> Pages:
             header, body = _struct(chunk, at, _MAX_DEPTH)
         except IndexError as error:
             raise FormatError("a page header leaves its column chunk") from error
-        size, packed = _number(header, _UNCOMPRESSED), _number(header, _COMPRESSED)
+        packed = _number(header, _COMPRESSED)
+        size = max(_number(header, _UNCOMPRESSED), packed)  # of a page that is not compressed, Arrow looks at `packed`
         at = body + packed
         if at > len(chunk):
             raise FormatError(f"a page leaves its column chunk by {at - len(chunk)} bytes")
@@ -73,13 +77,16 @@ def read_pages(chunk: memoryview, values: int) -> Pages:
 
 def _number(fields: Fields, number: int) -> int:
     value = fields.get(number)
-    if not isinstance(value, int) or value < 0:
+    if not isinstance(value, int) or not 0 <= value <= _MAX_I32:
         raise FormatError(f"a page header has no field {number}, or a bad one")
     return value
 
 
 def _struct(data: memoryview, at: int, depth: int) -> tuple[Fields, int]:
-    """Integers and structs of a struct by their numbers, and where it ends. What else there is, is passed over."""
+    """What is i32 or struct of a struct, by its number, and where it ends. What else there is, is None.
+
+    A field that comes twice is refused: Arrow passes over those of another type than it expects, and takes the last.
+    """
     if not depth:
         raise FormatError("a page header is nested too deeply")
     fields: Fields = {}
@@ -94,7 +101,10 @@ def _struct(data: memoryview, at: int, depth: int) -> tuple[Fields, int]:
             number += head >> 4
         else:
             number, at = _zigzag(data, at)
-        if kind in _INTEGERS:
+        if not 0 < number <= _MAX_FIELD or number in fields:
+            raise FormatError(f"a page header has the field {number}, or has it twice")
+        fields[number] = None
+        if kind == _I32:
             fields[number], at = _zigzag(data, at)
         elif kind == _STRUCT:
             fields[number], at = _struct(data, at, depth - 1)

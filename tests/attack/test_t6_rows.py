@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from holdfast.loaders.readers.bounds import check_groups
+from holdfast.storage.shards.parquet import read_pages
 from support.victim import Outcome, Victim
 
 LIMIT = 32 << 20  # of a row group, in these tests
@@ -72,6 +75,21 @@ def lying_footer(path: Path) -> None:
     assert pq.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size == 1
 
 
+def size_said_twice(path: Path) -> None:
+    """64 MB in a page, whose header says so, and then as an i64 that it is a byte: Arrow passes over that one."""
+    rows = ["x" * 4000] * 16384
+    pq.write_table(pa.table({"n": rows}), path, compression="zstd", use_dictionary=False, data_page_size=1 << 30)
+    column, data = pq.ParquetFile(path).metadata.row_group(0).column(0), path.read_bytes()
+    pages = read_pages(memoryview(data)[4 : 4 + column.total_compressed_size], column.num_values)
+    length = column.total_uncompressed_size - pages.bytes
+    inner = b"\x15" + varint(pages.values) + b"\x15\x00\x15\x06\x15\x06\x00"
+    sizes = b"\x15" + varint(pages.bytes) + b"\x15" + varint(column.total_compressed_size - length)
+    header = b"\x15\x00" + sizes + b"\x06\x04\x02" + b"\x0c\x0a" + inner
+    room = length - len(header) - 4  # of the statistics, which are left out
+    header += b"\x18" + bytes([room & 0x7F | 0x80, room >> 7]) + bytes(room) + b"\x00"
+    path.write_bytes(data[:4] + header + data[4 + length :])
+
+
 def varint(number: int) -> bytes:
     """Of a signed number, in thrift's compact protocol."""
     number, found = 2 * number, []
@@ -126,7 +144,7 @@ ROWS: dict[Callable[[Path], None], int] = {
     compressed_buffer: BOMB_BYTES, compressed_dictionary: 2, lying_buffer: 5000, list_of_nulls: 1,
     list_of_empty_records: 1, list_of_one_long_value: 1, views_of_one_list: 1,
     lying_footer: 64, huge_footer: 1, list_of_a_dictionary: 1, shared_prefixes: 64, shared_prefixes_in_a_list: 1,
-    many_nulls: BOMB_BYTES // 8,
+    many_nulls: BOMB_BYTES // 8, size_said_twice: 16384,
 }  # fmt: skip
 ARROW = list(ROWS)[:7]
 
@@ -157,6 +175,21 @@ def test_a_long_value_of_a_dictionary_is_not_repeated_in_memory(victim: Victim, 
     assert outcome.error == "", outcome
     assert outcome.value["n"] == 1 << 19
     assert outcome.peak_bytes < PEAK_BYTES
+
+
+def test_dictionaries_of_open_shards_do_not_add_up(victim: Victim, tmp_path: Path) -> None:
+    for number in range(14):
+        values = pa.array([bytes(16 << 20)], pa.large_binary())
+        table = pa.table({"n": pa.DictionaryArray.from_arrays(pa.array([0, 0], pa.int8()), values), "m": [1, 2]})
+        arrow(tmp_path / str(number), table)
+    outcome = victim.call("read_open_arrow_shards", folder=str(tmp_path), rows=2)
+    assert outcome.value == {"shards": 14, "bytes": 14 * (16 << 20)}, outcome
+    assert outcome.peak_bytes < PEAK_BYTES
+
+
+def test_sizes_are_added_up_until_they_are_too_large() -> None:
+    with pytest.raises(ValueError, match="more than"):
+        check_groups(repeat(1 << 20))
 
 
 @pytest.mark.parametrize(("kind", "message"), [("jsonl", "a line of more than"), ("tar", "expected at most")])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
+import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from holdfast.configs.roster import Provider, Roster
 from holdfast.loaders.cache import ShardCache
 from holdfast.loaders.fetcher.client import FetcherClient
 from holdfast.loaders.fetcher.place import Place
+from holdfast.loaders.fetcher.service import Fetcher
 from holdfast.loaders.fetcher.session import Session
 from holdfast.loaders.fetcher.shared import SharedFetching
 from holdfast.loaders.fetcher.shelf import Shelf
@@ -28,7 +31,7 @@ from holdfast.loaders.fetcher.start import Begun, begin, reach
 from holdfast.loaders.fetcher.surroundings import surroundings
 from holdfast.loaders.fetcher.terms import Terms
 from holdfast.loaders.fetcher.user_terms import terms_of
-from holdfast.loaders.fetcher.wire import PROTOCOL, HungUpError, Line, NoFetcherError
+from holdfast.loaders.fetcher.wire import PROTOCOL, HungUpError, Line, NoFetcherError, SilentError
 from holdfast.loaders.fetching import Fetching, OwnFetching
 from holdfast.loaders.runtime import CacheOptions, Runtime
 from holdfast.loaders.shard_file import ShardFile
@@ -420,6 +423,247 @@ def test_a_fetcher_has_the_descriptors_that_it_may_have_and_survives_without(tmp
     client.close()
     assert alive(tmp_path)
     wait_until_gone(tmp_path)
+
+
+# -- folders that are renamed or cleared
+
+
+def _wait_for(happened: Callable[[], object]) -> None:
+    limit = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def test_a_fetcher_whose_folder_was_renamed_leaves_the_socket_of_its_successor(tmp_path: Path) -> None:
+    cache, moved = tmp_path / "cache", tmp_path / "moved"
+    with running(cache) as first:
+        cache.rename(moved)
+        with running(cache):
+            first.stop()
+            _wait_for(lambda: not alive(moved))
+            client = _client(cache, "http://127.0.0.1:1")
+            assert client.connect(start=False)
+            client.close()
+        assert not (cache / "fetcher.sock").exists(), "and that one takes it away"
+
+
+def test_a_fetcher_whose_folder_was_renamed_serves_those_who_are_there_and_nobody_else(tmp_path: Path) -> None:
+    cache, moved = tmp_path / "cache", tmp_path / "moved"
+    cache.mkdir()
+    fetcher, ready = Fetcher(cache, 60.0), threading.Event()
+    thread = threading.Thread(target=fetcher.run, args=(ready.set,), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    client = _client(cache, "http://127.0.0.1:1")
+    assert client.connect(start=False)
+    cache.rename(moved)
+    _wait_for(lambda: not alive(moved))
+    with pytest.raises(ConnectionError):
+        Place(moved).connect(1)
+    with running(moved):  # which may have a fetcher by its new name
+        assert client.report().useful_bytes == 0
+        assert client.fetchers == 1
+        client.close()
+        thread.join(10)
+        assert not thread.is_alive()
+        Place(moved).connect(1).close()
+
+
+def test_a_fetcher_whose_socket_was_removed_binds_it_again(tmp_path: Path) -> None:
+    with running(tmp_path):
+        (tmp_path / "fetcher.sock").unlink()
+        _wait_for((tmp_path / "fetcher.sock").exists)
+        Place(tmp_path).connect(1).close()
+    assert not (tmp_path / "fetcher.sock").exists()
+
+
+def test_a_folder_that_was_cleared_has_another_fetcher_for_who_comes(tmp_path: Path) -> None:
+    with running(tmp_path):
+        for path in tmp_path.iterdir():
+            if not path.is_dir():
+                path.unlink()
+        first = reach(tmp_path, start=True, linger_s=0.5)
+        assert first is not None
+    Place(tmp_path).connect(1).close()  # the one before has ended
+    first.close()
+    wait_until_gone(tmp_path)
+
+
+def test_a_folder_that_was_removed_ends_its_fetcher(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert begin(cache, time.monotonic() + 60, 60.0) is Begun.LISTENS
+    shutil.rmtree(cache)
+    wait_until_gone(cache)
+
+
+# -- what nobody waits for
+
+
+@contextmanager
+def _interrupted() -> Iterator[None]:
+    """By a signal handler a hundred times a second; not for ever, for who fails here must end."""
+    until = time.monotonic() + 5
+
+    def handle(*_: object) -> None:
+        if time.monotonic() > until:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    old = signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *old)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("sends", [False, True])
+def test_signal_handlers_do_not_prolong_a_wait(sends: bool) -> None:
+    ours, theirs = socket.socketpair()
+    line, began = Line(ours), time.monotonic()
+    line.patience(0.3, 0.3)
+    with _interrupted(), pytest.raises(SilentError):
+        while True:
+            if sends:
+                line.send({}, bytes(1 << 20))
+            else:
+                line.receive()
+    assert time.monotonic() - began < 4
+    line.close()
+    theirs.close()
+
+
+def test_who_takes_a_little_now_and_then_is_waited_for(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    line, size = Line(ours), 2 << 20
+    line.patience(1, 0.5)
+
+    def take() -> None:
+        taken = 0
+        while taken < size:
+            taken += len(theirs.recv(1 << 17))
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    began = time.monotonic()
+    line.send({}, bytes(size))
+    assert time.monotonic() - began > 0.5
+    thread.join(20)
+    line.close()
+    theirs.close()
+
+
+@contextmanager
+def _waits(client: FetcherClient) -> Iterator[list[NoFetcherError]]:
+    """A thread that waits for an answer that does not come; what it was told in the end."""
+    told: list[NoFetcherError] = []
+
+    def wait() -> None:
+        try:
+            client.report()
+        except NoFetcherError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    _wait_for(lambda: not client._lock.acquire(blocking=False) or client._lock.release())
+    time.sleep(0.1)
+    yield told
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_client_that_is_closed_waits_for_no_thread_that_waits(tmp_path: Path) -> None:
+    client = _client(tmp_path, "http://127.0.0.1:1", silence_s=10)
+    with pretending(tmp_path, work()):
+        assert client.connect(start=False)
+        began = time.monotonic()
+        with _waits(client) as told:
+            client.close()
+        assert time.monotonic() - began < 5
+        assert len(told) == 1, "it woke, and came to no other fetcher"
+
+
+def test_who_falls_back_waits_for_no_thread_that_waits(tmp_path: Path) -> None:
+    client = _client(tmp_path, "http://127.0.0.1:1", silence_s=10)
+    fetching = SharedFetching(client, _own("http://127.0.0.1:1"))
+    with pretending(tmp_path, work()):
+        assert client.connect(start=False)
+        began = time.monotonic()
+        with _waits(client) as told:
+            own = fetching.fall_back(NoFetcherError("gone"))
+        assert fetching.fall_back(NoFetcherError("gone")) is own is fetching.now
+        assert time.monotonic() - began < 5
+        assert told
+    fetching.close()
+
+
+def test_who_closes_does_not_wait_for_an_engine_that_is_being_made(tmp_path: Path) -> None:
+    making, go, told = threading.Event(), threading.Event(), []
+    made = _own("http://127.0.0.1:1")()
+
+    def make() -> Fetching:
+        making.set()
+        go.wait(20)
+        return made
+
+    fetching = SharedFetching(_client(tmp_path, "http://127.0.0.1:1"), make)
+
+    def fall_back() -> None:
+        try:
+            fetching.fall_back(NoFetcherError("gone"))
+        except RuntimeError as error:
+            told.append(error)
+
+    thread = threading.Thread(target=fall_back, daemon=True)
+    thread.start()
+    assert making.wait(10)
+    began = time.monotonic()
+    fetching.close()
+    assert time.monotonic() - began < 5
+    go.set()
+    thread.join(10)
+    assert len(told) == 1
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith("holdfast-fetch")], "it was closed, for nobody has it"
+
+
+def test_what_was_put_off_while_memory_was_crowded_comes_afterwards(
+    texts: Any, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, published = texts
+    crowded = [True]
+    monkeypatch.setattr(Shelf, "crowded", property(lambda _: crowded[0]))
+    with running(tmp_path):
+        runtime = _connected(published, tmp_path, serve(published.folder).url)
+        file = runtime.open_shard(next(runtime.dataset.shards()))
+        assert file.prefetch(0, 50_000, 1.0)
+        assert file.read(0, 1) == _shard(published, file.ref.path)[:1]
+        assert not file.prefetch(20_000, 50_000, 1.0)
+        assert not file.holds(0, 50_000)
+        crowded[0] = False
+        runtime.fetching.report()
+        _wait_for(lambda: file.holds(0, 50_000))
+        file.close()
+        runtime.close()
+
+
+def test_a_leaf_that_had_to_leave_our_memory_is_asked_for_again(texts: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = texts
+    with running(tmp_path):
+        runtime = _connected(published, tmp_path, serve(published.folder).url)
+        ref = runtime.dataset.shard_file(next(runtime.dataset.shards()))
+        cached = CachedFile(ref.layout, None, SpareMemory(tmp_path, BUDGET))
+        supply = runtime.fetching.supply(ref, cached, None)
+        assert supply.ask([0], 1.0) == [0]
+        supply.bring([0])
+        assert cached.has(0)
+        cached.close()
+        assert supply.ask([0], 1.0) == [0]
+        supply.close()
+        runtime.close()
 
 
 # -- sessions

@@ -23,6 +23,7 @@ from holdfast.loaders import decoded_files
 from holdfast.loaders.cache import ShardCache
 from holdfast.loaders.cache_contents import clear, decoded_bytes
 from holdfast.loaders.errors import SampleError
+from holdfast.loaders.readers.arrow import ArrowReader
 from holdfast.pipeline.describe import describe
 from holdfast.storage.errors import ConfigError, FormatError
 from support.mirror_server import MirrorServer
@@ -249,6 +250,19 @@ def test_an_arrow_row_fetches_its_record_batch(tmp_path: Path, publish_folder: A
     assert dataset[505]["x"] == table["x"][505].as_py()
     assert dataset.stats().missed_bytes < 300_000, "of 2 MB: footer, schema and one batch of 40 KB"
     dataset.close()
+
+
+def test_dictionaries_of_arrow_files_are_decoded_once_while_there_is_room(
+    place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    open_ = ArrowReader._with_dictionaries
+    monkeypatch.setattr(
+        ArrowReader, "_with_dictionaries", lambda self, _: opened.append(self._shard.path) or open_(self, _)
+    )
+    make, expected, _ = place("arrow")
+    assert values(make(shuffle=False)) == expected
+    assert len(opened) == len(set(opened)) == 4
 
 
 def lie(monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], samples: int | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import pyarrow as pa
 import pytest
@@ -46,3 +47,31 @@ def test_a_message_that_is_none_is_refused() -> None:
             decompressed_bytes(lambda start, end, bad=bad: bad[start:end], block)  # type: ignore[misc]
     with pytest.raises(FormatError, match="leaves it"):
         decompressed_bytes(lambda start, end: data[start:end], Block(block.start, block.body, block.body + 8))
+
+
+def entry(block: Block) -> bytes:
+    """As a footer names it."""
+    return struct.pack("<qi4xq", block.start, block.body - block.start, block.end - block.body)
+
+
+@pytest.mark.parametrize(("victim", "named"), [(0, 1), (1, 2), (2, 1), (4, 3)])
+def test_messages_that_a_footer_names_twice_are_refused(victim: int, named: int) -> None:
+    """A footer of 64 MiB could name 2.8 million times the same 16 MiB."""
+    data = written("zstd")
+    found = [block for each in blocks(lambda start, end: data[start:end], len(data)) for block in each]
+    assert data.count(entry(found[victim])) == 1
+    bad = data.replace(entry(found[victim]), entry(found[named]))
+    with pytest.raises(FormatError, match="overlap"):
+        blocks(lambda start, end: bad[start:end], len(bad))
+
+
+@pytest.mark.parametrize("start", [-8, 1 << 40, (1 << 63) - 1, -1 << 63])
+def test_messages_elsewhere_are_refused(start: int) -> None:
+    data = written("zstd")
+    block = blocks(lambda start, end: data[start:end], len(data))[1][3]
+    length = block.end - block.start
+    at_end = Block(len(data) - length, len(data) - length + block.body - block.start, len(data))
+    for other in (Block(start, start + block.body - block.start, start + length), at_end):
+        bad = data.replace(entry(block), entry(other))
+        with pytest.raises(FormatError, match="leaves the file"):
+            blocks(lambda start, end, bad=bad: bad[start:end], len(bad))  # type: ignore[misc]

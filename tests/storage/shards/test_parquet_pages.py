@@ -72,3 +72,41 @@ def test_a_page_that_leaves_its_chunk_is_refused() -> None:
 def test_headers_of_nests_and_endless_numbers_are_refused(head: bytes) -> None:
     with pytest.raises(FormatError, match="page"):
         read_pages(memoryview(head), 1)
+
+
+SIZE, WIDE, SIXTEEN_BITS_ON = b"\x05\x04\x20", b"\x06\x04\x02", b"\x05\x84\x80\x08\x02"
+INNER = b"\x0c\x0a\x15\x02\x15\x00\x00"  # one value, plain
+
+
+def page(*fields: bytes) -> memoryview:
+    return memoryview(b"".join((b"\x05\x02\x00", b"\x05\x06\x20", *fields, b"\x00", bytes(16))))
+
+
+def test_a_header_of_16_bytes() -> None:
+    assert read_pages(page(SIZE, INNER), 1) == Pages(1, 16, 16, 0, False)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (SIZE, SIZE, INNER),
+        (SIZE, WIDE, INNER),  # Arrow passes over it
+        (WIDE, SIZE, INNER),
+        (WIDE, INNER),
+        (SIZE, SIXTEEN_BITS_ON, INNER),  # 65538, to Arrow 2
+        (SIZE, b"\x05\x00\x02", INNER),
+        (SIZE, b"\x05\x03\x02", INNER),
+        (SIZE, INNER, INNER),
+        (SIZE, b"\x0c\x0a\x16\x02\x15\x00\x00"),
+        (SIZE, b"\x0c\x0a\x15\x02\x05\x02\x02\x15\x00\x00"),
+        (b"\x05\x04\x80\x80\x80\x80\x20", INNER),  # 2^32: to Arrow 0
+        (SIZE, b"\x0c\x0a\x15\x82\x80\x80\x80\x20\x15\x00\x00"),  # 2^32 + 1 values
+    ],
+)
+def test_a_header_that_arrow_would_read_otherwise_is_refused(fields: tuple[bytes, ...]) -> None:
+    with pytest.raises(FormatError, match="a page header has"):
+        read_pages(page(*fields), 1)
+
+
+def test_a_page_that_is_not_compressed_has_the_size_that_it_takes() -> None:
+    assert read_pages(page(b"\x05\x04\x02", INNER), 1) == Pages(1, 16, 16, 0, False)
