@@ -5,6 +5,7 @@
       decoded/<name>, <name>.marks what was made of verified shards (see `decoded_files`)
       nodes/                       inner nodes, so that a second run starts without asking
       evidence/                    wrong answers
+      decoded.lock, fetcher.*      who hands out room in decoded/; the process that fetches for all, if there is one
 
 A file in use is leased: a shared lock on its marks, freed by the kernel when its holder dies. Only files without a
 lease are evicted, least recently opened first.

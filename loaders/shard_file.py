@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from ..storage.errors import UnavailableError
 from ..storage.sources.source import FileRef
@@ -29,12 +30,11 @@ class Held:
         """Give it back. A forked child drops its copy: the engine's lock may have been held when it was forked."""
         if self.pid != os.getpid():
             return
-        try:
-            self.supply.close()
-        finally:
-            self.file.close()
+        with ExitStack() as stack:  # whatever one of them raises, the others are given back
             if self.lease is not None:
-                self.lease.close()
+                stack.callback(self.lease.close)
+            stack.callback(self.file.close)
+            stack.callback(self.supply.close)
 
 
 class Dropped:

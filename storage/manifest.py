@@ -208,8 +208,12 @@ class ShardPage(Sequence[Shard]):
     def __getitem__(self, number: int) -> Shard:  # type: ignore[override]
         shard = _read_line(Shard, self._lines[number], self._where)
         number %= len(self._lines)  # -1 is the last
-        if [shard.first_sample, shard.first_sample + shard.samples] != list(self.starts[number : number + 2]):
-            raise FormatError(f"{self._where}: {shard.path} is not of the samples that its line has for it")
+        first, end = self.starts[number : number + 2]
+        if (shard.first_sample, shard.first_sample + shard.samples) != (first, end):
+            raise FormatError(
+                f"{self._where}, line {number + 1}: {shard.path} has {shard.samples} samples from {shard.first_sample} "
+                f"on, expected {end - first} from {first} on"
+            )
         return shard
 
 

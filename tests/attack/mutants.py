@@ -124,7 +124,7 @@ MUTANTS = [
     ),
     Mutant(
         "a manifest line borrows from its neighbours", "storage/manifest.py",
-        "if [shard.first_sample, shard.first_sample + shard.samples] != list(self.starts[number : number + 2]):",
+        "if (shard.first_sample, shard.first_sample + shard.samples) != (first, end):",
         "if False:", "tests/storage/test_manifest.py",
     ),
     Mutant(
@@ -150,7 +150,7 @@ MUTANTS = [
     ),
     Mutant(
         "leaves that never come are waited for", "loaders/shard_file.py", "if futile > _FUTILE:", "if False:",
-        "tests/loaders/test_fetcher_faults.py -k never_come",
+        "tests/loaders/test_fetcher_files.py -k never_come",
     ),
 ]  # fmt: skip
 

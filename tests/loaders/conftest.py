@@ -73,3 +73,9 @@ def images(tmp_path_factory: pytest.TempPathFactory, publish_folder: Any) -> Any
         image.save(source / f"i{number:05d}.jpg", quality=60)
         (source / f"i{number:05d}.cls").write_text(str(number % 10))
     return source, publish_folder(source, leaf_size=65536, shard_size=1 << 20)
+
+
+@pytest.fixture
+def texts(text: Any) -> tuple[dict[str, str], Any]:
+    source, published = text
+    return {path.name: path.read_text() for path in source.iterdir()}, published

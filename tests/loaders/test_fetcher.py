@@ -35,12 +35,6 @@ answer([[sample["__index__"], sample["path"], sample["text"]] for sample in data
 """
 
 
-@pytest.fixture
-def texts(text: Any) -> tuple[dict[str, str], Any]:
-    source, published = text
-    return {path.name: path.read_text() for path in source.iterdir()}, published
-
-
 def test_workers_share_a_fetcher_that_ends_when_they_are_done(texts: Any, serve: Serve, tmp_path: Path) -> None:
     expected, published = texts
     server = serve(published.folder)

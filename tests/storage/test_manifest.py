@@ -111,7 +111,7 @@ def test_a_whole_line_in_the_place_of_another_is_refused() -> None:
     last = [b'{"first_sample":3,"samples":1,"bytes":2,"x":"', b'"}']  # makes up for the two values of the first line
     pages = b"\n".join([lines[0] + b"," + lines[1], lines[2], *last])
     page = decode_page(pages, 0, head(samples=4, shards=4, pages=(0,)))
-    with pytest.raises(FormatError, match="is not of the samples that its line has for it"):
+    with pytest.raises(FormatError, match="line 2: data/.* has 1 samples from 2 on, expected 1 from 1 on"):
         page[1]
 
 
