@@ -39,7 +39,7 @@ def in_place(shards: list[Path], work: Path, rounds: int, say: Callable[[str], N
 def loose(work: Path, source: Path, count: int, rounds: int, say: Callable[[str], None]) -> list[Goal]:
     """`count` files of 2 KB in `source`."""
     rate = Goal(f"publish {count:,} files of 2 KB / tar and one sha256 pass", 0.5)
-    memory = Goal(f"publish {count:,} files: memory", 250, at_least=False, unit="MB (PSS)")
+    memory = Goal(f"publish {count:,} files: memory", 200, at_least=False, unit="MB (PSS)")
     data = random.Random(1).randbytes(2048 + count)
     for number in range(count):
         path = source / f"{number // 1000:04d}/{number:07d}.jpg"

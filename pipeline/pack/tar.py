@@ -117,10 +117,10 @@ def write_tar(source: Path, files: Iterable[SourceFile], path: Path) -> Facts:
 
     Raises `FileChangedError` for a file that is not, or does not stay, as the scan saw it.
     """
-    root, index, at, last = f"{source}/", array("Q"), 0, ""
+    index, at, last = array("Q"), 0, ""
     columns: dict[str, str] = {}
     try:
-        with path.open("xb", buffering=MIB) as out:
+        with path.open("xb", buffering=MIB) as out, _Folder(source) as folder:
             for file in files:
                 key, extension = split_name(file.name) or (file.name, "")
                 if key != last:
@@ -130,7 +130,7 @@ def write_tar(source: Path, files: Iterable[SourceFile], path: Path) -> Facts:
                     columns[printable(extension)] = "bytes"
                 head = header(file.name, file.size)
                 out.write(head)
-                _copy(root + file.name, file, out)
+                _copy(folder, file, out)
                 padded = _padded(file.size)
                 if padded != file.size:
                     out.write(_ZEROS[: padded - file.size])
@@ -202,12 +202,41 @@ def _record(key: bytes, value: bytes) -> bytes:
     return str(length).encode() + body
 
 
-def _copy(path: str, file: SourceFile, out: BinaryIO) -> None:
+class _Folder:
+    """Opens files below `source`, by the descriptor of their folder while they follow each other in one."""
+
+    def __init__(self, source: Path) -> None:
+        self._source, self._name, self._fd = source, "", -1
+
+    def __enter__(self) -> _Folder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def path(self, name: str) -> Path:
+        """Where a file is."""
+        return self._source / name
+
+    def open(self, name: str) -> int:
+        """A descriptor of its bytes. Raises `ConfigError`."""
+        folder, _, last = name.rpartition("/")
+        try:
+            if folder != self._name or self._fd < 0:
+                opened = os.open(self.path(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                if self._fd >= 0:
+                    os.close(self._fd)
+                self._name, self._fd = folder, opened
+            return os.open(last, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
+        except OSError as error:
+            hint = "check its permissions"
+            raise ConfigError(f"{self.path(name)} cannot be read: {error.strerror}", hint=hint) from error
+
+
+def _copy(folder: _Folder, file: SourceFile, out: BinaryIO) -> None:
     """The bytes of a file, which must be, from first to last, the one that the scan saw."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from error
+    fd = folder.open(file.name)
     try:
         stamp = file.stamp or stamp_of(os.fstat(fd))
         left = size = file.size
@@ -215,15 +244,16 @@ def _copy(path: str, file: SourceFile, out: BinaryIO) -> None:
             try:
                 data = os.read(fd, min(left + 1, MIB))  # one more than there should be: a file that grew is seen
             except OSError as error:
-                raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check the disk") from error
+                where = folder.path(file.name)
+                raise ConfigError(f"{where} cannot be read: {error.strerror}", hint="check the disk") from error
             left -= len(data)
             if left < 0 or (not data and left):
-                raise changed(Path(path))
+                raise changed(folder.path(file.name))
             out.write(data)
             if not left and (size < MIB or not data):
                 break
         if stamp_of(os.fstat(fd)) != stamp:  # rewritten at the same size: what was read may be half and half
-            raise changed(Path(path))
+            raise changed(folder.path(file.name))
     finally:
         os.close(fd)
 
