@@ -1,14 +1,15 @@
 """`stream_batches`: batches as columns, in a given order, with the bytes of the next ones already asked for.
 
 A batch is what torch's `default_collate` makes of its samples, without a dict for each of them in between: a row of
-text costs 1.5 µs in place of 7.
+text of 2 KB costs 3.7 µs in all, of which making the string takes 1.5, in place of 9.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..storage.errors import HoldfastError
 from .until_error import UntilError
 
 _MAX_AHEAD = 8192  # samples; as for `stream`
+_MAX_BLOCK = 2048  # samples that are located in one go: numpy's price of a call is shared by so many
 
 Indices = npt.NDArray[np.int64]
 
@@ -39,8 +41,8 @@ class Rows:
 class Columns(Protocol):
     """A dataset whose samples can be read as columns."""
 
-    def locate(self, indices: Indices) -> Rows:
-        """Where the samples of a batch are."""
+    def locate(self, batches: Sequence[Indices]) -> Iterable[Rows]:
+        """Where the samples of some batches are; fails, if at all, before it returns."""
 
     def prefetch(self, rows: Rows, urgency: float) -> int:
         """Ask for what they need; how many bytes had to be asked for."""
@@ -64,11 +66,23 @@ def rebatch(parts: Iterator[Indices], size: int, *, drop_last: bool) -> Iterator
         yield np.concatenate(held)
 
 
+def _located(batches: Iterator[Indices], columns: Columns) -> Iterator[Rows]:
+    """Each batch, located: in blocks that double, so that the first one waits for the manifest pages of no other."""
+    count = 1
+    while block := list(islice(batches, count)):
+        try:
+            found = columns.locate(block)
+        except HoldfastError:  # those before the one that fails can be had
+            found = chain.from_iterable(columns.locate([batch]) for batch in block)
+        yield from found
+        count = max(1, min(2 * count, _MAX_BLOCK // len(block[0])))
+
+
 def stream_batches(
     batches: Iterator[Indices], columns: Columns, prefetch_bytes: int, max_shards: Callable[[], int]
 ) -> Iterator[dict[str, Any]]:
     """Yield each batch, in order. The bounds are those of `stream`, but that one batch is always asked for ahead."""
-    upcoming = UntilError(map(columns.locate, batches))
+    upcoming = UntilError(_located(batches, columns))
     queue: deque[tuple[Rows, list[int], int]] = deque()
     shards: Counter[int] = Counter()
     ahead = samples = urgency = 0

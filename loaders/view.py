@@ -80,7 +80,8 @@ class View:
             return TokenColumns(self._windows)
         if self._format != "parquet":
             return None
-        return ParquetColumns(self._shards, self._first, cast(Callable[[int], ParquetReader], self.reader))
+        reader = cast(Callable[[int], ParquetReader], self.reader)
+        return ParquetColumns(self._shards, self._first, reader, self.reader.is_open)
 
     def windows(self) -> TokenWindows:
         """The windows of a token dataset."""

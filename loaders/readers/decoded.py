@@ -2,7 +2,8 @@
 
 Two threads decode ahead (Arrow lets go of the GIL); nothing depends on how far they have come but the time. The bound
 on bytes holds for all that is decoded or being decoded, but for the one group that is read now: half of it at most is
-for groups that nobody has read yet, so that what is read again and again stays.
+for groups that nobody has read yet, so that what is read again and again stays, and a quarter for those of which every
+row was read: only the next pass needs them, and memory that was used before costs a tenth of new.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class DecodedRows:
         self.max_bytes = max_bytes
         self._held: OrderedDict[Key, Rows | _Broken] = OrderedDict()
         self._held_bytes = 0
+        self._spent: OrderedDict[Key, int] = OrderedDict()  # bytes; some may not be held any more, or be read again
         self._coming: dict[Key, _Coming] = {}
         self._running: list[_Coming] = []
         self._wanted: OrderedDict[Key, tuple[int, Callable[[], Decode | None]]] = OrderedDict()
@@ -135,6 +137,20 @@ class DecodedRows:
         if isinstance(found, _Broken):
             raise SampleError(found.message, hint=found.hint)
         return found
+
+    def spend(self, key: Key, rows: Rows) -> None:
+        """All rows of the group were read: it goes first."""
+        rows.unread = rows.count
+        self._spent.pop(key, None)
+        self._spent[key] = rows.bytes
+        used = sum(self._spent.values())
+        while used > self.max_bytes // 4:
+            oldest, size = self._spent.popitem(last=False)
+            used -= size
+            held = self._held.get(oldest)
+            if isinstance(held, Rows) and held.unread == held.count:
+                del self._held[oldest]
+                self._held_bytes -= held.bytes
 
     def _keep(self, key: Key, rows: Rows | _Broken) -> None:
         self._held[key] = rows

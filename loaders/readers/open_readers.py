@@ -56,6 +56,11 @@ class OpenReaders:
         fit = max(1, min(self._max_open, self._max_bytes // (self._largest or self._guess)))
         return max(fit // 2, min(fit, 2))
 
+    def is_open(self, number: int) -> bool:
+        """Whether the shard is open, and can be read."""
+        found = self._held.get(number)
+        return found is not None and not isinstance(found, _Broken)
+
     def __call__(self, number: int) -> Reader:
         """The reader of a shard. Raises what opening it raises; `SampleError`, each time, until `begin`."""
         found = self._held.get(number)

@@ -120,18 +120,14 @@ class ParquetReader:
     def _group_of(self, index: int) -> int:
         return bisect_right(self._starts, index) - 1
 
-    def groups_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The row group of each row."""
-        return self._firsts.searchsorted(rows, side="right") - 1
+    def places_of(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The row group of each row, and its number therein."""
+        groups = self._firsts.searchsorted(rows, side="right") - 1
+        return groups, rows - self._firsts[groups]
 
     def key(self, index: int) -> str:
         """`path#row`."""
         return f"{self._path}#{index}"
-
-    def keys(self, indices: Sequence[int]) -> list[str]:
-        """The key of each row."""
-        path = self._path
-        return [f"{path}#{index}" for index in indices]
 
     def prefetch(self, index: int, urgency: float) -> int:
         """See `Reader.prefetch`."""
@@ -159,20 +155,30 @@ class ParquetReader:
         """Column → Python value; the key is `path#row`."""
         group = self._group_of(index)
         try:
-            found = self._group(group).row(index - self._starts[group])
+            rows = self._group(group)
+            found = rows.row(index - self._starts[group])
         except (pa.ArrowException, ValueError, OverflowError) as error:  # a text that is not UTF-8; a year 10,000
             raise SampleError(f"{self._shard.path}: its row {index} cannot be read: {error}") from error
         found["__key__"] = self.key(index)
+        self._count(group, rows, 1)
         return found
 
-    def columns(self, group: int, indices: Sequence[int]) -> dict[str, list[Any]]:
-        """Column → Python values of these rows, which are all in one group."""
-        rows, first = self._group(group), self._starts[group]
+    def columns(self, group: int, numbers: Sequence[int]) -> dict[str, list[Any]]:
+        """Column → Python values of these rows of a group, by their numbers therein."""
         try:
-            return rows.columns([index - first for index in indices])
+            rows = self._group(group)
+            found = rows.columns(numbers)
         except (pa.ArrowException, ValueError, OverflowError) as error:
-            where = f"rows {min(indices)} to {max(indices)}"
+            first = self._starts[group]
+            where = f"rows {first + min(numbers)} to {first + max(numbers)}"
             raise SampleError(f"{self._shard.path}: one of its {where} cannot be read: {error}") from error
+        self._count(group, rows, len(numbers))
+        return found
+
+    def _count(self, group: int, rows: Rows, count: int) -> None:
+        rows.unread -= count
+        if rows.unread <= 0:
+            self._rows.spend(self._keys[group], rows)
 
     def _group(self, group: int) -> Rows:
         if self._kept is not None and group not in self._met:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +17,9 @@ class TokenColumns:
     def __init__(self, windows: TokenWindows) -> None:
         self._windows = windows
 
-    def locate(self, indices: Indices) -> Rows:
+    def locate(self, batches: Sequence[Indices]) -> Iterable[Rows]:
         """See `Columns.locate`."""
-        return self._windows.locate(indices)
+        return list(map(self._windows.locate, batches))
 
     def prefetch(self, rows: Rows, urgency: float) -> int:
         """See `Columns.prefetch`."""

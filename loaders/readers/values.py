@@ -25,7 +25,7 @@ _NUMBERS = {
 
 
 class Rows:
-    """Rows of a table, whose arrays are sound. `bytes`: what it holds in memory.
+    """Rows of a table, whose arrays are sound. `bytes`: what it holds in memory. `unread`: for whoever counts.
 
     Raises `ValueError` for a table of which a row may be too large (`check_unfolded`).
     """
@@ -33,6 +33,8 @@ class Rows:
     def __init__(self, table: pa.Table) -> None:
         check_unfolded(table)
         self.bytes: int = table.nbytes
+        self.count: int = table.num_rows
+        self.unread = self.count
         self._columns = list(zip(table.column_names, map(_column, table.columns), strict=True))
 
     def row(self, number: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from holdfast import DataLoader, IndexedDataset, StreamingDataset
 from holdfast.loaders.errors import SampleError
 from holdfast.loaders.readers import bounds
 from holdfast.loaders.readers.decoded import DecodedRows
+from holdfast.loaders.readers.parquet import ParquetReader
 from holdfast.loaders.readers.range_file import SpanFile
 from holdfast.loaders.readers.values import Rows
 from holdfast.storage.errors import ConfigError
@@ -219,6 +220,49 @@ def test_what_is_decoded_stays_within_its_bound_and_every_group_comes() -> None:
         assert len(rows._running) <= 16
     assert sorted(set(made)) == list(range(60))
     assert most <= max(1000, 700)
+
+
+def test_a_group_that_was_read_to_its_end_goes_before_one_that_was_not() -> None:
+    rows = DecodedRows(1000)
+    table = pa.table({"x": pa.array(range(10), pa.int64())})  # 80 bytes
+    decode = lambda _: Rows(table)
+    half = rows.get(("s", 0), decode, 0)
+    half.unread -= 5
+    for group in range(1, 9):
+        rows.spend(("s", group), rows.get(("s", group), decode, group))
+        rows.get(("s", 0), decode, 0)
+    assert [group for group in range(9) if rows.knows(("s", group))] == [0, 6, 7, 8], "a quarter, and what is needed"
+    assert rows._held_bytes == 4 * 80
+    again = rows.get(("s", 6), decode, 6)
+    again.unread -= 1  # the next pass has come to it
+    for group in range(10, 14):
+        rows.spend(("s", group), rows.get(("s", group), decode, group))
+    assert [group for group in range(14) if rows.knows(("s", group))] == [0, 6, 11, 12, 13]
+
+
+def test_a_pass_keeps_no_more_than_the_rows_it_still_needs(
+    publish_folder: Any, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    pq.write_table(pa.table({"x": list(range(4000))}), source / "0.parquet", row_group_size=100)
+    published = publish_folder(source)
+    monkeypatch.setattr("holdfast.loaders.readers.opener._DECODED_BYTES", 16_000)  # of 32,000
+    decoded: list[int] = []
+    load = ParquetReader._table
+    monkeypatch.setattr(
+        ParquetReader, "_table", lambda self, group, parts: decoded.append(group) or load(self, group, parts)
+    )
+    dataset = StreamingDataset(
+        published.uri, sources=[serve(published.folder).url], cache=tmp_path / "c", shuffle=False
+    )
+    for _ in range(2):
+        for batch in DataLoader(dataset, 64):
+            held = dataset._access.view()._opener._rows
+            spent = [key for key, rows in held._held.items() if rows.unread == rows.count]
+            assert sum(held._held[key].bytes for key in spent) <= 4000 + 1600, batch["__index__"][0]
+    assert sorted(decoded) == sorted([*range(40), *range(40)]), "each once a pass"
+    dataset.close()
 
 
 def test_a_group_of_one_long_value_takes_no_more_than_the_value(
