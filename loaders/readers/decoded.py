@@ -20,6 +20,7 @@ from .values import Rows
 _THREADS = 2
 _MAX_RUNNING = 16  # groups in a thread or waiting for one: it may get the GIL every 5 ms only, and needs a backlog
 _MAX_AHEAD = 256  # groups that nobody has read yet
+_MAX_SPENT = 4096  # groups that were read to their end, however small
 _MAX_LOOKED = 8  # groups that are looked at in one go, whether their bytes have come
 _LOOK_EVERY = 64  # requests for groups that wait for their bytes: a look costs some µs
 
@@ -63,7 +64,8 @@ class DecodedRows:
         self.max_bytes = max_bytes
         self._held: OrderedDict[Key, Rows | _Broken] = OrderedDict()
         self._held_bytes = 0
-        self._spent: OrderedDict[Key, int] = OrderedDict()  # bytes; some may not be held any more, or be read again
+        self._spent: OrderedDict[Key, int] = OrderedDict()  # bytes of those that are held and were read to their end
+        self._spent_bytes = 0
         self._coming: dict[Key, _Coming] = {}
         self._running: list[_Coming] = []
         self._wanted: OrderedDict[Key, tuple[int, Callable[[], Decode | None]]] = OrderedDict()
@@ -75,6 +77,9 @@ class DecodedRows:
         """A pass begins: what an abandoned one wanted is not decoded, and keeps no shard open."""
         self._wanted.clear()
         self._full = False
+        for held in self._held.values():
+            if isinstance(held, Rows):
+                held.unread = held.count
 
     def forget(self, path: str, *, views: bool) -> None:
         """A shard is closed: none of its groups can be begun any more. Those that are decoded stay, unless they are
@@ -83,7 +88,7 @@ class DecodedRows:
         for key in [key for key in self._wanted if key[0] == path]:
             del self._wanted[key]
         for key in [key for key in self._held if views and key[0] == path]:
-            self._held_bytes -= self._held.pop(key).bytes
+            self._drop(key)
 
     def knows(self, key: Key) -> bool:
         """Whether the group is here, or coming."""
@@ -139,25 +144,30 @@ class DecodedRows:
         return found
 
     def spend(self, key: Key, rows: Rows) -> None:
-        """All rows of the group were read: it goes first."""
+        """A pass has read all rows of the group: it goes first."""
         rows.unread = rows.count
-        self._spent.pop(key, None)
+        if self._held.get(key) is not rows:
+            return
+        self._spent_bytes += rows.bytes - self._spent.pop(key, 0)
         self._spent[key] = rows.bytes
-        used = sum(self._spent.values())
-        while used > self.max_bytes // 4:
-            oldest, size = self._spent.popitem(last=False)
-            used -= size
-            held = self._held.get(oldest)
+        while self._spent_bytes > self.max_bytes // 4 or len(self._spent) > _MAX_SPENT:
+            oldest = next(iter(self._spent))
+            held = self._held[oldest]
             if isinstance(held, Rows) and held.unread == held.count:
-                del self._held[oldest]
-                self._held_bytes -= held.bytes
+                self._drop(oldest)
+            else:  # the next pass has come to it
+                self._spent_bytes -= self._spent.pop(oldest)
+
+    def _drop(self, key: Key) -> None:
+        self._held_bytes -= self._held.pop(key).bytes
+        self._spent_bytes -= self._spent.pop(key, 0)
 
     def _keep(self, key: Key, rows: Rows | _Broken) -> None:
         self._held[key] = rows
         self._held_bytes += rows.bytes
         room = self.max_bytes - self._coming_bytes()
         while self._held_bytes > room and len(self._held) > 1:
-            self._held_bytes -= self._held.popitem(last=False)[1].bytes
+            self._drop(next(iter(self._held)))
 
 
 def _decoded(decode: Decode) -> Rows | _Broken:

@@ -155,16 +155,14 @@ class ParquetReader:
         """Column → Python value; the key is `path#row`."""
         group = self._group_of(index)
         try:
-            rows = self._group(group)
-            found = rows.row(index - self._starts[group])
+            found = self._group(group).row(index - self._starts[group])
         except (pa.ArrowException, ValueError, OverflowError) as error:  # a text that is not UTF-8; a year 10,000
             raise SampleError(f"{self._shard.path}: its row {index} cannot be read: {error}") from error
         found["__key__"] = self.key(index)
-        self._count(group, rows, 1)
         return found
 
     def columns(self, group: int, numbers: Sequence[int]) -> dict[str, list[Any]]:
-        """Column → Python values of these rows of a group, by their numbers therein."""
+        """Column → Python values of these rows of a group, by their numbers therein. For a pass: each comes once."""
         try:
             rows = self._group(group)
             found = rows.columns(numbers)
@@ -172,13 +170,10 @@ class ParquetReader:
             first = self._starts[group]
             where = f"rows {first + min(numbers)} to {first + max(numbers)}"
             raise SampleError(f"{self._shard.path}: one of its {where} cannot be read: {error}") from error
-        self._count(group, rows, len(numbers))
-        return found
-
-    def _count(self, group: int, rows: Rows, count: int) -> None:
-        rows.unread -= count
+        rows.unread -= len(numbers)
         if rows.unread <= 0:
             self._rows.spend(self._keys[group], rows)
+        return found
 
     def _group(self, group: int) -> Rows:
         if self._kept is not None and group not in self._met:

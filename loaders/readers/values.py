@@ -30,11 +30,12 @@ class Rows:
     Raises `ValueError` for a table of which a row may be too large (`check_unfolded`).
     """
 
+    count = unread = 0
+
     def __init__(self, table: pa.Table) -> None:
         check_unfolded(table)
         self.bytes: int = table.nbytes
-        self.count: int = table.num_rows
-        self.unread = self.count
+        self.count = self.unread = table.num_rows
         self._columns = list(zip(table.column_names, map(_column, table.columns), strict=True))
 
     def row(self, number: int) -> dict[str, Any]:

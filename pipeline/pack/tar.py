@@ -5,6 +5,7 @@ POSIX ustar headers, and a pax header before a name or size that ustar cannot sa
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from array import array
@@ -203,10 +204,14 @@ def _record(key: bytes, value: bytes) -> bytes:
 
 
 class _Folder:
-    """Opens files below `source`, by the descriptor of their folder while they follow each other in one."""
+    """Opens files below `source`: where several follow each other in one folder, by its descriptor, so that the kernel
+    walks no path for each. A folder that is renamed meanwhile is read to its end: its files are those of the scan.
+    """
 
     def __init__(self, source: Path) -> None:
-        self._source, self._name, self._fd = source, "", -1
+        self._source, self._root = source, f"{source}/"
+        self._name: str | None = None
+        self._fd = -1
 
     def __enter__(self) -> _Folder:
         return self
@@ -223,14 +228,17 @@ class _Folder:
         """A descriptor of its bytes. Raises `ConfigError`."""
         folder, _, last = name.rpartition("/")
         try:
-            if folder != self._name or self._fd < 0:
-                opened = os.open(self.path(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if folder != self._name:
                 if self._fd >= 0:
                     os.close(self._fd)
-                self._name, self._fd = folder, opened
+                self._name, self._fd = folder, -1
+                return os.open(self._root + name, os.O_RDONLY | os.O_CLOEXEC)
+            if self._fd < 0:
+                self._fd = os.open(self._root + folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             return os.open(last, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
         except OSError as error:
-            hint = "check its permissions"
+            full = error.errno in (errno.EMFILE, errno.ENFILE)
+            hint = "raise the limit of open files (ulimit -n)" if full else "check its permissions"
             raise ConfigError(f"{self.path(name)} cannot be read: {error.strerror}", hint=hint) from error
 
 

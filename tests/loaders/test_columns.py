@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import random
+import tracemalloc
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -15,12 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from torch.utils.data import default_collate
 
 from holdfast import DataLoader, IndexedDataset, StreamingDataset
 from holdfast.loaders.errors import SampleError
 from holdfast.loaders.readers import bounds
 from holdfast.loaders.readers.decoded import DecodedRows
 from holdfast.loaders.readers.parquet import ParquetReader
+from holdfast.loaders.readers.parquet_columns import _collated
 from holdfast.loaders.readers.range_file import SpanFile
 from holdfast.loaders.readers.values import Rows
 from holdfast.storage.errors import ConfigError
@@ -238,6 +242,64 @@ def test_a_group_that_was_read_to_its_end_goes_before_one_that_was_not() -> None
     for group in range(10, 14):
         rows.spend(("s", group), rows.get(("s", group), decode, group))
     assert [group for group in range(14) if rows.knows(("s", group))] == [0, 6, 11, 12, 13]
+
+
+def test_what_is_known_of_groups_that_were_read_is_bounded_and_goes_with_them() -> None:
+    rows = DecodedRows(1000)
+    nothing = pa.table({"x": pa.nulls(3)})
+    for group in range(10_000):
+        rows.spend(("s", group), rows.get(("s", group), lambda _: Rows(nothing), group))
+    assert len(rows._spent) <= 4096
+    numbers = pa.table({"x": pa.array(range(20), pa.int64())})  # 160 bytes: seven fit
+    for group in range(30):
+        found = rows.get(("t", group), lambda _: Rows(numbers), group)
+        if group % 3:
+            rows.spend(("t", group), found)
+        assert rows._spent.keys() <= rows._held.keys()
+        assert rows._spent_bytes == sum(rows._held[key].bytes for key in rows._spent) <= 250
+        assert rows._held_bytes == sum(each.bytes for each in rows._held.values()) <= 1000
+    rows.forget("t", views=True)
+    assert rows._spent_bytes == 0
+
+
+def test_rows_that_are_read_at_random_stay_decoded(
+    publish_folder: Any, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    pq.write_table(pa.table({"x": list(range(200))}), source / "0.parquet", row_group_size=1)
+    published = publish_folder(source)
+    monkeypatch.setattr("holdfast.loaders.readers.opener._DECODED_BYTES", 800)
+    decoded: list[int] = []
+    load = ParquetReader._table
+    monkeypatch.setattr(
+        ParquetReader, "_table", lambda self, group, parts: decoded.append(group) or load(self, group, parts)
+    )
+    dataset = IndexedDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path / "c")
+    for _ in range(5):
+        assert [dataset[at]["x"] for at in range(50)] == list(range(50))
+    assert sorted(decoded) == list(range(50))
+    dataset.close()
+
+
+def test_numbers_in_one_shard_and_texts_in_another_are_refused_before_they_take_memory() -> None:
+    tracemalloc.start()
+    try:
+        for values in ([1] * 63 + ["x" * 8_000_000], [1.5] * 63 + [b"x" * 8_000_000], [0, [1]], [True, 2, None]):
+            with pytest.raises((TypeError, RuntimeError)) as ours:
+                _collated(values)
+            with pytest.raises((TypeError, RuntimeError)) as theirs:
+                default_collate(values)
+            assert str(ours.value) == str(theirs.value)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    for values in ([1, True], [True, 2], [2.5, 1], [1, 2**63 - 1], [float("nan"), 1.0], [np.int64(3)], ["a"], [True]):
+        ours_, theirs_ = _collated(values), default_collate(values)
+        assert type(ours_) is type(theirs_)
+        if isinstance(ours_, torch.Tensor):
+            assert ours_.dtype == theirs_.dtype
+            assert torch.equal(torch.nan_to_num(ours_), torch.nan_to_num(theirs_))
 
 
 def test_a_pass_keeps_no_more_than_the_rows_it_still_needs(
