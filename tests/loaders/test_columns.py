@@ -262,19 +262,25 @@ def test_what_is_known_of_groups_that_were_read_is_bounded_and_goes_with_them() 
     assert rows._spent_bytes == 0
 
 
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The row groups that were decoded, one after the other."""
+    groups: list[int] = []
+    load = ParquetReader._table
+    monkeypatch.setattr(
+        ParquetReader, "_table", lambda self, group, parts: groups.append(group) or load(self, group, parts)
+    )
+    return groups
+
+
 def test_rows_that_are_read_at_random_stay_decoded(
-    publish_folder: Any, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    publish_folder: Any, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
     source = tmp_path / "source"
     source.mkdir()
     pq.write_table(pa.table({"x": list(range(200))}), source / "0.parquet", row_group_size=1)
     published = publish_folder(source)
     monkeypatch.setattr("holdfast.loaders.readers.opener._DECODED_BYTES", 800)
-    decoded: list[int] = []
-    load = ParquetReader._table
-    monkeypatch.setattr(
-        ParquetReader, "_table", lambda self, group, parts: decoded.append(group) or load(self, group, parts)
-    )
     dataset = IndexedDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path / "c")
     for _ in range(5):
         assert [dataset[at]["x"] for at in range(50)] == list(range(50))
@@ -303,18 +309,13 @@ def test_numbers_in_one_shard_and_texts_in_another_are_refused_before_they_take_
 
 
 def test_a_pass_keeps_no_more_than_the_rows_it_still_needs(
-    publish_folder: Any, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    publish_folder: Any, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[int]
 ) -> None:
     source = tmp_path / "source"
     source.mkdir()
     pq.write_table(pa.table({"x": list(range(4000))}), source / "0.parquet", row_group_size=100)
     published = publish_folder(source)
     monkeypatch.setattr("holdfast.loaders.readers.opener._DECODED_BYTES", 16_000)  # of 32,000
-    decoded: list[int] = []
-    load = ParquetReader._table
-    monkeypatch.setattr(
-        ParquetReader, "_table", lambda self, group, parts: decoded.append(group) or load(self, group, parts)
-    )
     dataset = StreamingDataset(
         published.uri, sources=[serve(published.folder).url], cache=tmp_path / "c", shuffle=False
     )
