@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from .goal import Goal
-from .measure import level
 from .nginx import nginx
+from .ready_memory import ready_memory
 from .servers import faults, peer
 
 Say = Callable[[str], None]
@@ -113,10 +113,10 @@ def _from(urls: Sequence[str]) -> list[str]:
 def _get(uri: str, work: Path, *sources: str) -> Fetched:
     folder = work / "got"
     command = [sys.executable, "-m", "holdfast", "get", uri, str(folder), "--json", *sources]
-    level()
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    seconds, cpu_s = time.perf_counter() - started, _cpu_since(before)
+    with ready_memory():
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        seconds, cpu_s = time.perf_counter() - started, _cpu_since(before)
     shutil.rmtree(folder)
     return Fetched(seconds, cpu_s, json.loads(done.stdout))
 
@@ -128,13 +128,13 @@ def _curl(
     paths = [folder / shard.name for shard in shards]
     pairs = [part for path in paths for part in ("-o", str(path), f"{url}/data/{path.name}")]
     trust = ["--cacert", str(ca_file)] if ca_file else []
-    level()
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(["curl", "-sS", "--fail", *trust, *pairs], check=True)
-    if then_hash:
-        program = "import sys; from pathlib import Path; from benchmarks.measure import hash_files\n"
-        subprocess.run([sys.executable, "-c", f"{program}hash_files(map(Path, sys.argv[1:]))", *paths], check=True)
-    seconds, cpu_s = time.perf_counter() - started, _cpu_since(before)
+    with ready_memory():
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run(["curl", "-sS", "--fail", *trust, *pairs], check=True)
+        if then_hash:
+            program = "import sys; from pathlib import Path; from benchmarks.measure import hash_files\n"
+            subprocess.run([sys.executable, "-c", f"{program}hash_files(map(Path, sys.argv[1:]))", *paths], check=True)
+        seconds, cpu_s = time.perf_counter() - started, _cpu_since(before)
     shutil.rmtree(folder)
     return Fetched(seconds, cpu_s, {})
 

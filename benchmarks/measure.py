@@ -7,8 +7,6 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,28 +100,6 @@ def in_memory(needed_bytes: int) -> str | None:
         return folder if shutil.disk_usage(folder).free > 2 * needed_bytes else None
     except OSError:
         return None
-
-
-def level(memory_bytes: int = 3 << 30) -> None:
-    """Put every run on the same ground: nothing left to be written, and memory that is really there.
-
-    A virtual machine hands memory that was freed back to its host within two seconds (free page reporting), and the
-    first touch of each page then waits for the host: 0.3 to 4 s for files of 2 GB, more than fetching them takes, and
-    it hits whoever comes next. So as much as a run will use is touched before it, by a process that then ends.
-    """
-    os.sync()
-    subprocess.run([sys.executable, "-c", _TOUCH, str(memory_bytes)], check=True)
-
-
-_TOUCH = """
-import mmap, sys
-size = int(sys.argv[1])
-memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-if hasattr(mmap, "MADV_HUGEPAGE"):
-    memory.madvise(mmap.MADV_HUGEPAGE)
-for at in range(0, size, mmap.PAGESIZE):
-    memory[at] = 1
-"""
 
 
 def machine() -> dict[str, str | int | float]:

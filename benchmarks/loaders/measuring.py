@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..measure import hash_files, level
+from ..measure import hash_files
 from ..nginx import nginx
+from ..ready_memory import ready_memory
 from . import cells
 from .cells import Cell, Loader
 from .environments import child_environment, python_of
@@ -25,7 +26,7 @@ from .process import watch
 from .results import Results, Row, now
 
 Say = Callable[[str], None]
-_LEVEL_BYTES = 3 << 30  # what a run uses: see `level`
+_RUN_BYTES = 5 << 30  # what the greediest run uses: 2 GB of cache, and memory
 _BYTES = {"images": IMAGE_BYTES, "text": TEXT_CHARS, "tokens": 2 * SEQ_LEN}
 
 
@@ -88,11 +89,11 @@ def _pair(
 
 
 def _run(loader: Loader, job: Any, material: Material, plan: Plan, *, memory: bool) -> dict[str, Any]:
-    level(int(_LEVEL_BYTES * max(plan.scale, 0.1)))
     command = [str(python_of(loader.peer)), "-m", "benchmarks.loaders.epoch", job.to_json()]
     home = Path(job.cache).parent / "home"
     home.mkdir(exist_ok=True)
-    done = watch(command, child_environment(home), plan.cap_s, home, memory=memory)
+    with ready_memory(_run_bytes(plan)):
+        done = watch(command, child_environment(home), plan.cap_s, home, memory=memory)
     shutil.rmtree(home, ignore_errors=True)
     if memory:
         return {"problem": done.problem, "peak_pss": done.peak_pss, "peak_anonymous": done.peak_anonymous}
@@ -115,11 +116,11 @@ def _by_hand(material: Material, url: str, folder: Path, plan: Plan) -> dict[str
     below = material.folder("wds")
     names = sorted(path.name for path in (material.served / below).iterdir())
     pairs = [part for name in names for part in ("-o", str(folder / name), f"{url}/{below}/{name}")]
-    level(int(_LEVEL_BYTES * max(plan.scale, 0.1)))
-    started = time.perf_counter()
-    subprocess.run(["curl", "-sS", "--fail", *pairs], check=True)
-    hash_files(folder / name for name in names)
-    seconds = time.perf_counter() - started
+    with ready_memory(_run_bytes(plan)):
+        started = time.perf_counter()
+        subprocess.run(["curl", "-sS", "--fail", *pairs], check=True)
+        hash_files(folder / name for name in names)
+        seconds = time.perf_counter() - started
     shutil.rmtree(folder)
     return {
         "problem": "",
@@ -127,6 +128,10 @@ def _by_hand(material: Material, url: str, folder: Path, plan: Plan) -> dict[str
         "first_s": round(seconds, 4),
         "cpu_s": 0.0,
     }
+
+
+def _run_bytes(plan: Plan) -> int:
+    return int(_RUN_BYTES * max(plan.scale, 0.1))
 
 
 def _keep(
