@@ -28,6 +28,7 @@ from . import goals_get, goals_large, goals_publish, nginx
 from .goal import Goal
 from .goal_plot import plot
 from .measure import in_memory, machine
+from .ready_memory import ReadyMemory
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("publish", "loose", "get", "many", "delay", "first", "shards", "clients")
@@ -46,11 +47,12 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="holdfast-goals-") as folder,
         tempfile.TemporaryDirectory(prefix="holdfast-goals-", dir=in_memory(6 << 30)) as inputs,
+        ReadyMemory() as memory,
     ):
         parts, rounds, scale = tuple(options.only or PARTS), options.rounds, 1
         if options.quick:
             rounds, scale = 1, 8
-        found = _measure(Path(folder), Path(inputs), parts, rounds, scale)
+        found = _measure(Path(folder), Path(inputs), memory, parts, rounds, scale)
     _print(found)
     document = {
         "machine": about,
@@ -64,7 +66,9 @@ def main() -> None:
     print(f"{document['seconds']} s; {RESULTS / 'goals.json'}, goals.png")
 
 
-def _measure(work: Path, inputs: Path, parts: tuple[str, ...], rounds: int, scale: int) -> list[Goal]:
+def _measure(
+    work: Path, inputs: Path, memory: ReadyMemory, parts: tuple[str, ...], rounds: int, scale: int
+) -> list[Goal]:
     """`inputs`: where what is read lies; what is written goes to `work`."""
     found: list[Goal] = []
     if {"publish", "get", "many", "delay", "clients"} & set(parts):
@@ -72,16 +76,16 @@ def _measure(work: Path, inputs: Path, parts: tuple[str, ...], rounds: int, scal
     if "publish" in parts:
         found += goals_publish.in_place(shards, work, rounds, _say)
     if "loose" in parts:
-        found += goals_publish.loose(work, inputs / "loose", 200_000 // scale, rounds, _say)
+        found += goals_publish.loose(work, inputs / "loose", 200_000 // scale, rounds, memory, _say)
     if {"get", "many", "delay", "clients"} & set(parts):
         repo, mirror = work / "repo", inputs / "mirror"
         uri = publish(inputs / "tokens", name="t", repo=repo, format="tokens", dtype="uint16").uri
         with DiskStore(repo).open(create=False) as store:
             get(uri, mirror, store=store)
         parts_of_get: list[tuple[str, Callable[[], list[Goal]]]] = [
-            ("get", lambda: goals_get.whole(uri, repo, mirror, work, rounds, _say)),
-            ("many", lambda: goals_get.many(uri, mirror, work, rounds, _say)),
-            ("delay", lambda: goals_get.delayed(uri, mirror, work, rounds, _say)),
+            ("get", lambda: goals_get.whole(uri, repo, mirror, work, rounds, memory, _say)),
+            ("many", lambda: goals_get.many(uri, mirror, work, rounds, memory, _say)),
+            ("delay", lambda: goals_get.delayed(uri, mirror, work, rounds, memory, _say)),
             ("clients", lambda: goals_large.many_clients(uri, repo, rounds, _say)),
         ]
         for part, run in parts_of_get:

@@ -17,7 +17,7 @@ from typing import Any
 
 from .goal import Goal
 from .nginx import nginx
-from .ready_memory import ready_memory
+from .ready_memory import ReadyMemory
 from .servers import faults, peer
 
 Say = Callable[[str], None]
@@ -33,7 +33,7 @@ class Fetched:
     said: dict[str, Any]
 
 
-def whole(uri: str, repo: Path, mirror: Path, work: Path, rounds: int, say: Say) -> list[Goal]:
+def whole(uri: str, repo: Path, mirror: Path, work: Path, rounds: int, memory: ReadyMemory, say: Say) -> list[Goal]:
     """2 GB from one nginx, over TLS, and from one `holdfast serve`."""
     shards = sorted((mirror / "data").iterdir())
     faster = Goal("get from nginx / curl and then one sha256 pass", 1.5)
@@ -48,11 +48,11 @@ def whole(uri: str, repo: Path, mirror: Path, work: Path, rounds: int, say: Say)
             f'[[provider]]\nname = "n"\nkind = "mirror"\nurl = "{host.tls_url}"\nca_file = "{host.ca_file}"\n'
         )
         runs: dict[str, Callable[[], Fetched]] = {
-            "curl": lambda: _curl(host.url, shards, work / "curl", then_hash=True),
-            "ours": lambda: _get(uri, work, "--from", host.url),
-            "peer": lambda: _get(uri, work, "--from", peer_url),
-            "curl tls": lambda: _curl(host.tls_url, shards, work / "curl", ca_file=host.ca_file),
-            "ours tls": lambda: _get(uri, work, "--roster", str(roster)),
+            "curl": lambda: _curl(host.url, shards, work / "curl", memory, then_hash=True),
+            "ours": lambda: _get(uri, work, memory, "--from", host.url),
+            "peer": lambda: _get(uri, work, memory, "--from", peer_url),
+            "curl tls": lambda: _curl(host.tls_url, shards, work / "curl", memory, ca_file=host.ca_file),
+            "ours tls": lambda: _get(uri, work, memory, "--roster", str(roster)),
         }
         numbers = random.Random(1)
         for _ in range(rounds):
@@ -70,7 +70,7 @@ def whole(uri: str, repo: Path, mirror: Path, work: Path, rounds: int, say: Say)
     return [faster, cpu, tls, served]
 
 
-def many(uri: str, mirror: Path, work: Path, rounds: int, say: Say) -> list[Goal]:
+def many(uri: str, mirror: Path, work: Path, rounds: int, memory: ReadyMemory, say: Say) -> list[Goal]:
     """Four sources of 50 MB/s; and two of these beside a dead, a lying and a crawling one."""
     four = Goal("get from 4 sources of 50 MB/s / 200 MB/s", 0.95)
     faulty = Goal("get, one dead, one lying, one at 1 MB/s / the honest ones' 101 MB/s", 0.9)
@@ -82,9 +82,9 @@ def many(uri: str, mirror: Path, work: Path, rounds: int, say: Say) -> list[Goal
         slow = stack.enter_context(faults(mirror, "--rate", "1MB/s"))
         dead = "http://127.0.0.1:9"
         for _ in range(rounds):
-            done = _get(uri, work, *_from(good)).said
+            done = _get(uri, work, memory, *_from(good)).said
             four.runs.append(done["bytes"] / done["seconds"] / (200 * _MB))
-            done = _get(uri, work, *_from([*good[:2], dead, liar, slow])).said
+            done = _get(uri, work, memory, *_from([*good[:2], dead, liar, slow])).said
             rate = done["bytes"] / done["seconds"]
             faulty.runs.append(rate / (101 * _MB))
             extra.runs.append(100 * done["refetched_bytes"] / done["bytes"])
@@ -94,13 +94,13 @@ def many(uri: str, mirror: Path, work: Path, rounds: int, say: Say) -> list[Goal
     return [four, faulty, extra, evidence]
 
 
-def delayed(uri: str, mirror: Path, work: Path, rounds: int, say: Say) -> list[Goal]:
+def delayed(uri: str, mirror: Path, work: Path, rounds: int, memory: ReadyMemory, say: Say) -> list[Goal]:
     """50 ms before each answer."""
     goal = Goal("get with 50 ms before each answer / without", 0.9)
     with faults(mirror) as fast, faults(mirror, "--delay", "50ms") as slow:
         for _ in range(rounds):
-            plain = _get(uri, work, "--from", fast).said["seconds"]
-            late = _get(uri, work, "--from", slow).said["seconds"]
+            plain = _get(uri, work, memory, "--from", fast).said["seconds"]
+            late = _get(uri, work, memory, "--from", slow).said["seconds"]
             goal.runs.append(plain / late)
             say(f"get without delay {plain:.2f} s, with 50 ms {late:.2f} s")
     return [goal]
@@ -110,10 +110,10 @@ def _from(urls: Sequence[str]) -> list[str]:
     return [part for url in urls for part in ("--from", url)]
 
 
-def _get(uri: str, work: Path, *sources: str) -> Fetched:
+def _get(uri: str, work: Path, memory: ReadyMemory, *sources: str) -> Fetched:
     folder = work / "got"
     command = [sys.executable, "-m", "holdfast", "get", uri, str(folder), "--json", *sources]
-    with ready_memory():
+    with memory.lend():
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         seconds, cpu_s = time.perf_counter() - started, _cpu_since(before)
@@ -122,13 +122,19 @@ def _get(uri: str, work: Path, *sources: str) -> Fetched:
 
 
 def _curl(
-    url: str, shards: list[Path], folder: Path, *, then_hash: bool = False, ca_file: Path | None = None
+    url: str,
+    shards: list[Path],
+    folder: Path,
+    memory: ReadyMemory,
+    *,
+    then_hash: bool = False,
+    ca_file: Path | None = None,
 ) -> Fetched:
     folder.mkdir()
     paths = [folder / shard.name for shard in shards]
     pairs = [part for path in paths for part in ("-o", str(path), f"{url}/data/{path.name}")]
     trust = ["--cacert", str(ca_file)] if ca_file else []
-    with ready_memory():
+    with memory.lend():
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         subprocess.run(["curl", "-sS", "--fail", *trust, *pairs], check=True)
         if then_hash:

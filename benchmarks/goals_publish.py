@@ -14,7 +14,7 @@ from pathlib import Path
 from . import child
 from .goal import Goal
 from .measure import hash_file
-from .ready_memory import ready_memory
+from .ready_memory import ReadyMemory
 
 TOKENS = ("format=tokens", "dtype=uint16")
 
@@ -37,7 +37,9 @@ def in_place(shards: list[Path], work: Path, rounds: int, say: Callable[[str], N
     return [rate, memory]
 
 
-def loose(work: Path, source: Path, count: int, rounds: int, say: Callable[[str], None]) -> list[Goal]:
+def loose(
+    work: Path, source: Path, count: int, rounds: int, ready: ReadyMemory, say: Callable[[str], None]
+) -> list[Goal]:
     """`count` files of 2 KB in `source`."""
     rate = Goal(f"publish {count:,} files of 2 KB / tar and one sha256 pass", 0.5)
     memory = Goal(f"publish {count:,} files: memory", 200, at_least=False, unit="MB (PSS)")
@@ -48,13 +50,13 @@ def loose(work: Path, source: Path, count: int, rounds: int, say: Callable[[str]
             path.parent.mkdir(parents=True)
         path.write_bytes(data[number : number + 2048])
     for _ in range(rounds):
-        with ready_memory():
+        with ready.lend():
             started = time.perf_counter()
             subprocess.run(["tar", "cf", work / "x.tar", "-C", source.parent, source.name], check=True)
             hash_file(work / "x.tar")
             floor = time.perf_counter() - started
         (work / "x.tar").unlink()
-        with ready_memory():
+        with ready.lend():
             done = child.run("publish", source, work / "repo")
         shutil.rmtree(work / "repo")
         rate.runs.append(floor / done.seconds)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..measure import hash_files
 from ..nginx import nginx
-from ..ready_memory import ready_memory
+from ..ready_memory import ReadyMemory
 from . import cells
 from .cells import Cell, Loader
 from .environments import child_environment, python_of
@@ -43,20 +43,23 @@ class Plan:
 def measure(material: Material, plan: Plan, work: Path, results: Results, save: Callable[[], None]) -> None:
     """All cells of a corpus; rows of this call begin empty, and are saved after each cell."""
     fresh: dict[tuple[str, str], Row] = {}
-    with nginx(material.served, work / "nginx") as host:
+    held = int(_RUN_BYTES * max(plan.scale, 0.1))
+    with nginx(material.served, work / "nginx") as host, ReadyMemory(held) as ready:
         for number in range(plan.rounds + 1):  # memory is measured first, in a round that is not timed
             for cell in cells.cells(material.corpus):
                 found = cells.wanted(cell, plan.only)
                 loaders = list(dict.fromkeys(found["cold"] + found["warm"]))
                 random.Random(number).shuffle(loaders)
                 for loader in loaders:
-                    runs = _pair(loader, cell, material, host.url, plan, work / "cache", found, memory=not number)
+                    runs = _pair(
+                        loader, cell, material, host.url, plan, work / "cache", found, ready, memory=not number
+                    )
                     for state, run in runs.items():
                         _keep(fresh, results, cell.name(state), loader.name, run, material, plan)
                         say(f"round {number}: {cell.name(state)}: {loader.name}: {_short(run)}")
                 name = f"{cell.name('cold')}: {cells.BY_HAND}"
                 if number and material.corpus == "images" and plan.only.search(name):
-                    run = _by_hand(material, host.url, work / "curl", plan)
+                    run = _by_hand(material, host.url, work / "curl", ready)
                     _keep(fresh, results, cell.name("cold"), cells.BY_HAND, run, material, plan)
                     say(f"round {number}: {name}: {_short(run)}")
                 save()
@@ -70,6 +73,7 @@ def _pair(
     plan: Plan,
     cache: Path,
     found: dict[str, list[Loader]],
+    ready: ReadyMemory,
     *,
     memory: bool,
 ) -> dict[str, dict[str, Any]]:
@@ -79,20 +83,22 @@ def _pair(
     filling = loader if loader.cold else replace(loader, name=cells.OURS)
     job = cells.job(loader, cell, material, url, cache)
     if loader in found["cold"] or loader.name != "numpy memmap":
-        cold = _run(filling, replace(job, loader=filling.name.replace(",", "")), material, plan, memory=memory)
+        cold = _run(filling, replace(job, loader=filling.name.replace(",", "")), material, plan, ready, memory=memory)
         if loader in found["cold"]:
             runs["cold"] = cold
     if loader in found["warm"]:
-        runs["warm"] = _run(loader, job, material, plan, memory=memory)
+        runs["warm"] = _run(loader, job, material, plan, ready, memory=memory)
     shutil.rmtree(cache, ignore_errors=True)
     return runs
 
 
-def _run(loader: Loader, job: Any, material: Material, plan: Plan, *, memory: bool) -> dict[str, Any]:
+def _run(
+    loader: Loader, job: Any, material: Material, plan: Plan, ready: ReadyMemory, *, memory: bool
+) -> dict[str, Any]:
     command = [str(python_of(loader.peer)), "-m", "benchmarks.loaders.epoch", job.to_json()]
     home = Path(job.cache).parent / "home"
     home.mkdir(exist_ok=True)
-    with ready_memory(_run_bytes(plan)):
+    with ready.lend():
         done = watch(command, child_environment(home), plan.cap_s, home, memory=memory)
     shutil.rmtree(home, ignore_errors=True)
     if memory:
@@ -110,13 +116,13 @@ def _run(loader: Loader, job: Any, material: Material, plan: Plan, *, memory: bo
     return run
 
 
-def _by_hand(material: Material, url: str, folder: Path, plan: Plan) -> dict[str, Any]:
+def _by_hand(material: Material, url: str, folder: Path, ready: ReadyMemory) -> dict[str, Any]:
     """What a careful person does: curl into files, then one sha256 pass."""
     folder.mkdir()
     below = material.folder("wds")
     names = sorted(path.name for path in (material.served / below).iterdir())
     pairs = [part for name in names for part in ("-o", str(folder / name), f"{url}/{below}/{name}")]
-    with ready_memory(_run_bytes(plan)):
+    with ready.lend():
         started = time.perf_counter()
         subprocess.run(["curl", "-sS", "--fail", *pairs], check=True)
         hash_files(folder / name for name in names)
@@ -128,10 +134,6 @@ def _by_hand(material: Material, url: str, folder: Path, plan: Plan) -> dict[str
         "first_s": round(seconds, 4),
         "cpu_s": 0.0,
     }
-
-
-def _run_bytes(plan: Plan) -> int:
-    return int(_RUN_BYTES * max(plan.scale, 0.1))
 
 
 def _keep(

@@ -121,9 +121,14 @@ class Planner:
             heapq.heappush(self._queue, item)
         return start or self._assist(ready, now)
 
+    def startable(self, now: float) -> bool:
+        """Whether something is queued, and a source has room for it, now or by time alone."""
+        return bool(self._queue) and any(score.ready_at(now) < float("inf") for score in self.scores.values())
+
     def wake_at(self, now: float) -> float:
-        """When time alone may change what `next` answers."""
-        return min((score.ready_at(now) for score in self.scores.values()), default=float("inf"))
+        """When another source becomes ready by time alone; infinity if none does."""
+        times = (score.ready_at(now) for score in self.scores.values() if not score.ready(now))
+        return min(times, default=float("inf"))
 
     def _may_have(self, want: Want, score: Score, now: float) -> bool:
         return score.name not in want.banned and self._missing.get((score.name, want.key[0]), 0.0) <= now

