@@ -52,7 +52,7 @@ class OpenFile:
 
     def __init__(self, row: FileRow) -> None:
         self.row = row
-        self.fd = os.open(row.path, os.O_RDONLY | os.O_CLOEXEC)
+        self.fd = os.open(row.place, os.O_RDONLY | os.O_CLOEXEC)
 
     def trusted(self) -> bool:
         """Compare the stamp now: call before bytes leave unhashed, and again after."""

@@ -15,10 +15,10 @@ COLUMNS = "id, path, owned, cid, leaf_size, size, mtime_ns, ctime_ns, inode, has
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """A file that the store refers to, with its stamp of the last hashing."""
+    """A file that the store refers to, with its stamp of the last hashing. `place`: its path."""
 
     id: int
-    path: Path
+    place: str
     owned: bool
     cid: CID
     leaf_size: int
@@ -26,6 +26,11 @@ class FileRow:
     hashed_at_ns: int
     framing: bytes = b""
     indexed: bool = True
+
+    @property
+    def path(self) -> Path:
+        """Not for each request: a `Path` interns its parts, see `NodeStore`."""
+        return Path(self.place)
 
     def trusted(self, now: Stamp) -> bool:
         """Whether the file is surely the one that was hashed. Nobody else writes into our own folder."""
@@ -48,7 +53,7 @@ def file_row(row: tuple[object, ...], folder: Path) -> FileRow:
         raise ValueError(f"{path!r} of {stamp.size} bytes with leaves of {numbers[1]}")
     return FileRow(
         numbers[0],
-        folder / os.fsdecode(as_bytes(path)),
+        os.path.join(folder, os.fsdecode(as_bytes(path))),  # noqa: PTH118 - no `Path`: see `path`
         bool(owned),
         CID.from_bytes(as_bytes(cid)),
         numbers[1],

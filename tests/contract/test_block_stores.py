@@ -36,7 +36,7 @@ class TestNodeStore(BlockStoreContract):
         return NodeStore(tmp_path / "nodes")
 
     def rot(self, store: NodeStore, cid: CID) -> None:
-        path = store._path(cid)
+        path = Path(store._place(cid))
         path.write_bytes(path.read_bytes()[:-1] + b"!")
 
     def kept(self, store: NodeStore) -> object:
@@ -50,7 +50,7 @@ class TestDiskStore(BlockStoreContract):
             yield store
 
     def rot(self, store: DiskStore, cid: CID) -> None:
-        path = store.nodes._path(cid)
+        path = Path(store.nodes._place(cid))
         path.write_bytes(path.read_bytes()[:-1] + b"!")
 
     def kept(self, store: DiskStore) -> object:

@@ -90,7 +90,7 @@ def test_a_missing_node_of_a_pinned_root_is_named_and_no_gc_frees_what_is_below(
     shutil.copytree(repo / "repo", copy)
     with DiskStore(copy).open() as store:
         root = store.catalog.names()["b"]
-        node = store.nodes._path(root)
+        node = Path(store.nodes._place(root))
         data = node.read_bytes()
         before = sorted(path.name for path in store.files_folder.iterdir())
         for damaged in (None, bytes([data[0] ^ 1]) + data[1:]):

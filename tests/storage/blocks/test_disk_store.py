@@ -178,7 +178,7 @@ def test_a_rotten_node_is_read_from_another_location(tmp_path: Path, store: Disk
     node = NODES[-1]
     adopt(store, tmp_path / "src/a.bin")
     adopt(store, tmp_path / "src/node.bin", node.data)
-    store.nodes._path(node.cid).write_bytes(b"rotten")
+    Path(store.nodes._place(node.cid)).write_bytes(b"rotten")
     assert store.get(node.cid) == node
 
 
@@ -311,3 +311,26 @@ def test_a_rotten_leaf_index_does_not_make_a_trusted_file_give_out_other_bytes(
     segment.write_bytes(data)
     with DiskStore(store.folder).open() as again:
         assert again.open_block(LAYOUT.leaf_cid(1)) is None
+
+
+def test_reading_interns_no_names(tmp_path: Path, store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pathlib` does; the table of interned strings is made anew, 2 MB at a time, in whatever thread comes next."""
+    adopt(store, tmp_path / "src/a.bin")
+    node = NODES[0].cid
+    interned: list[str] = []
+
+    def noted(name: str) -> str:
+        interned.append(name)
+        return name
+
+    def look() -> None:
+        store.get(node)
+        assert store.has(node)
+        assert store.get(LAYOUT.leaf_cid(3)).data
+        assert store.catalog.files_of(LAYOUT.cid)
+
+    look()
+    monkeypatch.setattr("sys.intern", noted)
+    look()
+    monkeypatch.undo()
+    assert not interned

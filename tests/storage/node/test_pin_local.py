@@ -143,7 +143,7 @@ def test_what_is_no_longer_on_the_disk_is_not_pinned(tmp_path: Path, harm: str) 
 def test_a_rotten_node_is_not_pinned(tmp_path: Path) -> None:
     with DiskStore(tmp_path / "repo").open() as store:
         root = publish_folder(store, tmp_path / "src", FILES)
-        store.nodes._path(root).write_bytes(b"rotten")
+        Path(store.nodes._place(root)).write_bytes(b"rotten")
         with pytest.raises(BlockMissingError, match="is not complete in"):
             LocalPins(store).add(root, "", ())
         assert LocalPins(store).ls() == []
