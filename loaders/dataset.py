@@ -40,7 +40,9 @@ class StreamingDataset(ElasticDataset):
         cache: a folder (default: the user's cache folder); shared by workers and runs.
         cache_bytes: its budget in bytes.
         decode: "torch" or "pil" (an allow-list; images become tensors or PIL images), a callable, or None (bytes).
-            "memoryview": members of tars are views of the cache's map, not copied.
+            "memoryview": members of tars are views of the cache's map, not copied. "uint8": they are tensors of bytes,
+            as torchvision's decoders take them (text, numbers, JSON and arrays become values); `holdfast.DataLoader`
+            copies those of one length straight into one tensor [batch, bytes], and lists others.
         rank, world_size: default to torch.distributed's, if it is initialised when the dataset is made.
         tail: where `world_size` does not divide the samples: "repeat" the first few, so that every rank has as many
             (and none waits for another for ever); "drop" the last few; "exact": some ranks have one more.

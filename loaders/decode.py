@@ -16,7 +16,7 @@ import numpy as np
 from .errors import NOT_THE_SAMPLES, SampleError
 from .readers.reader import Sample
 
-Decode = Literal["torch", "pil", "memoryview"] | Callable[[Sample], Any] | None
+Decode = Literal["torch", "pil", "memoryview", "uint8"] | Callable[[Sample], Any] | None
 
 PICKLES = frozenset({"pyd", "pkl", "pickle", "pth", "pt", "ten", "tb", "dill", "joblib", "npz"})
 IMAGES = frozenset({"jpg", "jpeg", "png", "ppm", "pgm", "pbm", "pnm", "webp", "gif", "bmp", "tif", "tiff"})
@@ -42,12 +42,17 @@ _HANDLERS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
+def handler_of(name: str) -> Callable[[bytes], Any] | None:
+    """What a member of text, a number, JSON or an array becomes a value by; None for all others, images too."""
+    return _HANDLERS.get(name.rpartition(".")[2].lower())
+
+
 class Decoder:
     """Turns the bytes of a sample's members into values. `kind` is what images become: "torch" or "pil"."""
 
     def __init__(self, kind: Literal["torch", "pil"]) -> None:
         if kind not in ("torch", "pil"):
-            raise ValueError(f"decode={kind!r}: expected 'torch', 'pil', 'memoryview', a callable or None")
+            raise ValueError(f"decode={kind!r}: expected 'torch', 'pil', 'memoryview', 'uint8', a callable or None")
         self.kind = kind
         self._image: Callable[[str, bytes], Any] | None = None
 
@@ -93,7 +98,7 @@ def make_decoder(decode: Decode) -> Callable[[Sample], Any] | None:
 
     Raises `ValueError`.
     """
-    if decode is None or decode == "memoryview":
+    if decode is None or decode == "memoryview" or decode == "uint8":
         return None
     if callable(decode):
         return decode

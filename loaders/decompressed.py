@@ -73,6 +73,10 @@ class DecompressedShard:
         """See `Ranges`."""
         return self.read(start, end).tobytes()
 
+    def fill(self, start: int, out: memoryview) -> None:
+        """See `Ranges`."""
+        out[:] = self.read(start, start + len(out))
+
     def read(self, start: int, end: int) -> memoryview:
         """The bytes [start, end). Waits; raises what fetching raises, and `SampleError` for a stream that is broken."""
         if self._broken is not None:

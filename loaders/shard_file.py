@@ -165,6 +165,18 @@ class ShardFile:
             if (found := self._file.copy(start, end)) is not None:
                 return found
 
+    def fill(self, start: int, out: memoryview) -> None:
+        """As `copy`, of len(out) bytes, into `out`."""
+        end = start + len(out)
+        if self._whole is not None:
+            self._needed(start, end)
+        leaves = self.layout.leaves_of(start, end)
+        while True:
+            if self._whole is None:
+                self._wait(leaves)
+            if self._file.fill(start, out):
+                return
+
     def _wait(self, leaves: Sequence[int]) -> None:
         before, futile = len(leaves) + 1, 0
         while missing := [leaf for leaf in leaves if not self._file.has(leaf)]:

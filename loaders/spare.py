@@ -196,6 +196,16 @@ class CachedFile:
         found = self.view(start, end)
         return None if found is None else found.tobytes()
 
+    def fill(self, start: int, out: memoryview) -> bool:
+        """See `VerifiedFile.fill`; False where `view` gives None."""
+        if not self._spared and self._file is not None:
+            self._file.fill(start, out)
+            return True
+        found = self.view(start, start + len(out))
+        if found is not None:
+            out[:] = found
+        return found is not None
+
     def map(self) -> memoryview | None:
         """The whole file as it is on disk; None when leaves of it are held in memory."""
         if self._spared or self._file is None:

@@ -18,7 +18,9 @@ from .readers.open_readers import OpenReaders
 from .readers.opener import Opener
 from .readers.parquet import ParquetReader
 from .readers.parquet_columns import ParquetColumns
-from .readers.reader import Reader
+from .readers.reader import Members, Reader
+from .readers.tar_columns import TarColumns
+from .readers.tar_tensors import TensorTarReader
 from .readers.token_columns import TokenColumns
 from .readers.tokens import TokenWindows
 from .runtime import Runtime
@@ -41,7 +43,7 @@ class View:
         seq_len: int | None,
         columns: Sequence[str] | None = None,
         *,
-        views: bool = False,
+        members: Members = "bytes",
         keeps: bool = False,
         sharers: int = 1,
     ) -> None:
@@ -58,8 +60,8 @@ class View:
             fit = max(1, min(_max_open(), runtime.cache.max_bytes // large - 1))
             open_shard = lru_cache(fit)(runtime.open_shard)
             self._windows = TokenWindows(self._shards, open_shard, head.tokens.dtype, seq_len)
-        self._format, self._located = head.shard_format, False
-        self._opener = Opener(runtime, head.shard_format, columns, views=views, keeps=keeps)
+        self._format, self._members, self._located = head.shard_format, members, False
+        self._opener = Opener(runtime, head.shard_format, columns, members=members, keeps=keeps)
         # what workers decode may differ from one to the other; shards themselves they read at the same time
         share = sharers if keeps or head.shard_format in _OPEN_FACTOR else 1
         self.reader = OpenReaders(self._open, self._expected, _max_open(), runtime.cache.max_bytes // share, large)
@@ -78,6 +80,8 @@ class View:
         """The samples as columns, if their format has any."""
         if self._windows is not None:
             return TokenColumns(self._windows)
+        if self._format in ("tar", "tar.zst") and self._members == "uint8":
+            return TarColumns(self._shards, self._first, cast(Callable[[int], TensorTarReader], self.reader))
         if self._format != "parquet":
             return None
         reader = cast(Callable[[int], ParquetReader], self.reader)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
+
 from ...storage.errors import UnsupportedError
 from ...storage.manifest import Shard, ShardFormat
 from ..decompressed import DecompressedShard
@@ -16,8 +19,9 @@ from .jsonl import JsonlReader
 from .kept_rows import KeptRows
 from .offsets import offsets_of
 from .parquet import ParquetReader
-from .reader import Reader
+from .reader import Members, Ranges, Reader
 from .tar import TarReader
+from .tar_tensors import TensorTarReader
 
 _DECODED_BYTES = 256 << 20
 _THREADS = 2  # that decompress shards ahead, or keep decoded rows
@@ -32,10 +36,10 @@ class Opener:
         format_: ShardFormat,
         columns: Sequence[str] | None,
         *,
-        views: bool = False,
+        members: Members = "bytes",
         keeps: bool = False,
     ) -> None:
-        self._runtime, self._format, self._columns, self._views = runtime, format_, columns, views
+        self._runtime, self._format, self._columns, self._members = runtime, format_, columns, members
         self._keeps = keeps
         self._rows = DecodedRows(_DECODED_BYTES)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decompress")
@@ -50,7 +54,7 @@ class Opener:
         match self._format:
             case "tar":
                 offsets = offsets_of(shard, runtime.index(shard), shard.bytes)
-                return TarReader(shard, runtime.open_shard(shard), offsets, views=self._views)
+                return self._tar(shard, runtime.open_shard(shard), offsets)
             case "parquet":
                 kept = KeptRows(shard, self._columns, runtime.decoded, self._pool) if self._keeps else None
                 return ParquetReader(shard, runtime.open_shard(shard), self._rows, self._columns, kept)
@@ -62,6 +66,11 @@ class Opener:
                 whole = DecompressedShard(shard, size, partial(runtime.open_shard, shard), runtime.decoded, self._pool)
                 if self._format == "jsonl.zst":
                     return JsonlReader(shard, whole, offsets, beside=size)
-                return TarReader(shard, whole, offsets, views=self._views, beside=size)
+                return self._tar(shard, whole, offsets, beside=size)
             case _:
                 raise UnsupportedError(f"{shard.path} is no shard of samples: its format is {self._format}")
+
+    def _tar(self, shard: Shard, file: Ranges, offsets: npt.NDArray[np.uint64], beside: int = 0) -> TarReader:
+        if self._members == "uint8":
+            return TensorTarReader(shard, file, offsets, beside=beside)
+        return TarReader(shard, file, offsets, views=self._members == "memoryview", beside=beside)

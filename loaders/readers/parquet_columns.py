@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import default_collate
 
 from ..batches import Indices, Rows
 from ..errors import SampleError
 from ..shard_table import ShardTable
+from .collated import collated
 from .parquet import ParquetReader
-
-_PLAIN = {int: np.dtype(np.int64), float: np.dtype(np.float64), bool: np.dtype(np.bool_)}
 
 
 class _Plan(NamedTuple):
@@ -124,21 +122,10 @@ class ParquetColumns:
         batch = {}
         for name in names:
             values = list(chain.from_iterable([part[name] for part in parts]))
-            batch[name] = _collated([values[at] for at in plan.places])
+            batch[name] = collated([values[at] for at in plan.places])
         return {**batch, "__key__": keys, "__index__": torch.from_numpy(rows.indices)}
 
     def _keys(self, rows: Rows) -> list[str]:
         shards = rows.shards.tolist()
         paths = {shard: self._shards.shard(shard).path for shard in set(shards)}
         return [f"{paths[shard]}#{row}" for shard, row in zip(shards, rows.offsets.tolist(), strict=True)]
-
-
-def _collated(values: list[Any]) -> Any:
-    """What `default_collate` gives: of 64 plain numbers by numpy, in 3 µs in place of 5 to 8."""
-    kinds = set(map(type, values))
-    expected = _PLAIN.get(kinds.pop()) if len(kinds) == 1 else None
-    if expected is not None:
-        array = np.array(values)
-        if array.dtype == expected:
-            return torch.from_numpy(array)
-    return default_collate(values)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 Sample = dict[str, Any]
+Members = Literal["bytes", "memoryview", "uint8"]  # what the members of a tar are given as
 
 
 class Ranges(Protocol):
@@ -18,6 +19,9 @@ class Ranges(Protocol):
 
     def copy(self, start: int, end: int) -> bytes:
         """The same, copied. Waits."""
+
+    def fill(self, start: int, out: memoryview) -> None:
+        """As `copy`, from `start` on, into `out`. Waits."""
 
     def close(self) -> None:
         """Give it back. Idempotent."""

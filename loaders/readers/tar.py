@@ -37,15 +37,19 @@ class TarReader:
         """See `Reader.prefetch`."""
         return self._file.prefetch(*self._span(index), urgency)
 
+    def _check_size(self, index: int, size: int) -> None:
+        if size > MAX_SAMPLE_BYTES:
+            raise SampleError(
+                f"{self._shard.path}, sample {index}: {size} bytes, expected at most {MAX_SAMPLE_BYTES}",
+                hint='decode="memoryview" gives members as views, which take no memory of their own',
+            )
+
     def sample(self, index: int) -> Sample:
         """Extension → bytes, or a view of them."""
         start, end = self._span(index)
         copy = self._file.copy
-        if end - start > MAX_SAMPLE_BYTES and not self._views:
-            raise SampleError(
-                f"{self._shard.path}, sample {index}: {end - start} bytes, expected at most {MAX_SAMPLE_BYTES}",
-                hint='decode="memoryview" gives members as views, which take no memory of their own',
-            )
+        if not self._views:
+            self._check_size(index, end - start)
         try:
             if self._views:
                 key, views = read_sample(self._file.read(start, end))

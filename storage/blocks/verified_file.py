@@ -198,8 +198,22 @@ class VerifiedFile:
         """As `view`, but copied, and no page of the map is touched. Raises `StoreError`."""
         data = self._read(start, end)
         if len(data) < end - start:
-            raise StoreError(f"{self.path} is shorter than it was", hint="somebody truncated it; delete it")
+            raise self._shorter()
         return data
+
+    def fill(self, start: int, out: memoryview) -> None:
+        """As `copy`, from `start` on, into memory of the caller's: it need not be fetched from the host, or zeroed."""
+        at, left = start, out
+        try:
+            while left and (count := os.preadv(self._fd, [left], at)):
+                at, left = at + count, left[count:]
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        if left:
+            raise self._shorter()
+
+    def _shorter(self) -> StoreError:
+        return StoreError(f"{self.path} is shorter than it was", hint="somebody truncated it; delete it")
 
     def _read(self, start: int, end: int) -> bytes:
         """What the file has of [start, end). One `pread` gives 2 GiB at most."""

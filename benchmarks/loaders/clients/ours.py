@@ -1,7 +1,7 @@
 """holdfast: its own `DataLoader`, or torch's over `StreamingDataset`; with verification, as always.
 
-Its own makes columns where nobody collates: a list of texts, an array of tokens. Images come as views of the cache,
-which the collate copies into its batch.
+Its own makes columns where nobody collates: a list of texts, an array of tokens, one of images. To torch's, images come
+as views of the cache, which the collate copies into its batch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def batches(job: Job) -> Iterator[Batch]:
         cache=job.cache,
         seq_len=SEQ_LEN if job.corpus == "tokens" else None,
         reverify="reverify" in job.loader,
-        decode={"jpeg": "torch", "images": "memoryview"}.get(job.corpus),
+        decode={"jpeg": "torch", "images": "memoryview" if "torch" in job.loader else "uint8"}.get(job.corpus),
         decoded_cache="decoded" in job.loader,
     )
     if "torch" in job.loader:
@@ -40,6 +40,8 @@ def batches(job: Job) -> Iterator[Batch]:
         yield from ((batch["text"], batch["id"]) for batch in DataLoader(dataset, job.batch, job.workers))
     elif job.corpus == "tokens":
         yield from ((batch["tokens"], None) for batch in DataLoader(dataset, job.batch, job.workers))
+    elif job.corpus == "images":
+        yield from ((batch["bin"], batch["cls"]) for batch in DataLoader(dataset, job.batch, job.workers))
     else:
         yield from DataLoader(dataset, job.batch, job.workers, collate_fn=_COLLATE[job.corpus])
     dataset.close()

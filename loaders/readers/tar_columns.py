@@ -1,0 +1,100 @@
+"""`TarColumns`: batches of samples out of tars, member by member: those of one length are one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..batches import Indices, Rows
+from ..errors import SampleError
+from ..shard_table import ShardTable
+from .collated import collated
+from .tar import MAX_SAMPLE_BYTES
+from .tar_tensors import Row, TensorTarReader
+
+
+class TarColumns:
+    """A `Columns`. `first`: the number of sample 0 in the dataset; `reader` opens a shard by its number."""
+
+    def __init__(self, shards: ShardTable, first: int, reader: Callable[[int], TensorTarReader]) -> None:
+        self._shards, self._first, self._reader = shards, first, reader
+
+    def locate(self, batches: Sequence[Indices]) -> Iterable[Rows]:
+        """See `Columns.locate`."""
+        samples = np.concatenate(batches) + self._first
+        shards, offsets = self._shards.locate(samples)
+        bounds = accumulate(map(len, batches), initial=0)
+        return [Rows(samples[low:high], shards[low:high], offsets[low:high]) for low, high in pairwise(bounds)]
+
+    def prefetch(self, rows: Rows, urgency: float) -> int:
+        """See `Columns.prefetch`."""
+        places = zip(rows.shards.tolist(), rows.offsets.tolist(), strict=True)
+        return sum(self._reader(shard).prefetch(at, urgency) for shard, at in places)
+
+    def take(self, rows: Rows) -> dict[str, Any]:
+        """Extension → uint8 [samples, bytes], a list of uint8 [bytes] where they differ in length, or the values.
+
+        The extensions are those of the first sample. `SampleError` where another lacks one.
+        """
+        keys: list[str] = []
+        columns: dict[str, _Column] = {}
+        for shard, at in zip(rows.shards.tolist(), rows.offsets.tolist(), strict=True):
+            reader = self._reader(shard)
+            members = reader.members(at)
+            if not keys:
+                columns = {name: _Column(len(rows.shards)) for name in members.spans}
+            for name, column in columns.items():
+                span = members.spans.get(name)
+                if span is None:
+                    raise SampleError(
+                        f"{self._shards.shard(shard).path}, sample {members.key!r} has no member {name!r}, which the"
+                        " first sample of its batch has",
+                        hint="iterate over the dataset itself, or give a collate_fn",
+                    )
+                value = reader.value(members, name)
+                if value is None:
+                    reader.fill(members, name, column.row(span[1] - span[0]))
+                else:
+                    column.values.append(value)
+            keys.append(members.key)
+        batch = {name: column.taken() for name, column in columns.items()}
+        return {**batch, "__key__": keys, "__index__": torch.from_numpy(rows.indices)}
+
+
+class _Column:
+    """Of a batch of so many samples: `values`, or bytes that come row by row, as one tensor while they are as long."""
+
+    def __init__(self, samples: int) -> None:
+        self.values: list[Any] = []
+        self._samples, self._rows = samples, 0
+        self._whole: torch.Tensor | None = None
+        self._array: Row | None = None
+
+    def row(self, length: int) -> Row:
+        """Where the bytes of the next sample go."""
+        if not self._rows and self._samples * length <= MAX_SAMPLE_BYTES:  # else what one sample says takes all memory
+            self._whole = torch.empty((self._samples, length), dtype=torch.uint8)
+            self._array = self._whole.numpy()
+        self._rows += 1
+        if self._array is not None:
+            if length == self._array.shape[1]:
+                row: Row = self._array[self._rows - 1]
+                return row
+            assert self._whole is not None
+            self.values = [row.clone() for row in self._whole[: self._rows - 1]]
+            self._whole = self._array = None
+        self.values.append(torch.empty(length, dtype=torch.uint8))
+        apart: Row = self.values[-1].numpy()
+        return apart
+
+    def taken(self) -> Any:
+        """What the batch gets."""
+        if self._whole is not None:
+            return self._whole
+        if self._rows:
+            return torch.stack(self.values) if len(set(map(len, self.values))) == 1 else self.values
+        return collated(self.values)
