@@ -16,6 +16,7 @@ Dtype = Literal["uint16", "uint32"]
 DEFAULT_SHARD_BYTES = 64 * MIB
 MIN_SHARD_BYTES, MAX_SHARD_BYTES = 16 * KIB, 16 * KIB * MIB
 MAX_WORKERS = 1024
+MAX_LANES = 1024  # that a head may say
 MAX_TEXT_BYTES = 64 * KIB  # of title, description, licence, as JSON: the head has at most 1 MiB
 
 
@@ -33,6 +34,7 @@ class PublishOptions:
     description: str = ""
     licence: str = ""
     shuffle_block: int = BLOCK_BYTES
+    lanes: int | None = None
 
     def checked(self) -> PublishOptions:
         """These options, or a `ConfigError` that says which of them is wrong."""
@@ -57,6 +59,10 @@ class PublishOptions:
             )
         if self.shuffle_block < 1:
             raise ConfigError(f"a shuffle block of {self.shuffle_block} bytes is not possible", hint="give 8MiB, say")
+        if self.lanes is not None and not 1 <= self.lanes <= MAX_LANES:
+            raise ConfigError(
+                f"{self.lanes} lanes are not possible", hint=f"give --lanes 1 to {MAX_LANES}, or leave it out"
+            )
         if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
             raise ConfigError(f"{self.workers} workers are not possible", hint=f"give --workers 1 to {MAX_WORKERS}")
         if self.format == "tokens" and self.dtype is None:

@@ -56,13 +56,15 @@ def publish(
     description: str = "",
     licence: str = "",
     shuffle_block: int = BLOCK_BYTES,
+    lanes: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> PublishResult:
     """Publish the folder `src` under `name` in the repository `repo` (default: the user's own).
 
     `workers` changes the speed only. `shard_size` bounds the bytes of a packed shard: of a tar, or of the rows of a
     parquet file before compression. `shuffle_block`: bytes among which samples are shuffled one by one; a larger
-    one mixes better, and a reader needs more at hand.
+    one mixes better, and a reader needs more at hand. `lanes`: as many as ranks are to download their share only, each
+    on a machine of its own, or a multiple (docs/order.md, §5); None: what suits a reader of all of them.
 
     Shards that all lie in subfolders are partitioned by the first folder's name; more than 256 of these are one
     partition, "default", and a warning. Of a tar, only regular files are samples: links, devices and sparse members
@@ -74,7 +76,7 @@ def publish(
     """
     started = time.monotonic()
     options = PublishOptions(
-        name, format, leaf_size, shard_size, workers, dtype, title, description, licence, shuffle_block
+        name, format, leaf_size, shard_size, workers, dtype, title, description, licence, shuffle_block, lanes
     ).checked()  # fmt: skip
     source = Path(src)
     folder = Path(repo) if repo is not None else repo_folder(os.environ)

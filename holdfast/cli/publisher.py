@@ -30,6 +30,10 @@ def publish(
     leaf_size: Annotated[str, typer.Option(help="16KiB to 1MiB. Small for random reads.")] = "1MiB",
     shard_size: Annotated[str, typer.Option(help="Of packed shards.")] = "64MiB",
     shuffle_block: Annotated[str, typer.Option(help="Bytes among which samples are shuffled one by one.")] = "8MiB",
+    lanes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the order: as many as ranks on machines of their own."),
+    ] = None,
     title: str = "",
     description: str = "",
     licence: str = "",
@@ -49,6 +53,7 @@ def publish(
             leaf_size=parse_size(leaf_size),
             shard_size=parse_size(shard_size),
             shuffle_block=parse_size(shuffle_block),
+            lanes=lanes,
             title=title,
             description=description,
             licence=licence,

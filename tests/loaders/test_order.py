@@ -28,6 +28,7 @@ from holdfast.loaders.order import (
 )
 from holdfast.loaders.permutation import MAX_SIZE, round_keys
 from holdfast.loaders.share import Share
+from holdfast.storage.order_hints import suggest_hints
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "order.json"
 ROOT = bytes.fromhex("01701220") + hashlib.sha256(b"holdfast test root").digest()
@@ -287,6 +288,14 @@ def test_suggested_parameters_keep_a_block_near_8_mib_and_a_lane_at_sixteen_bloc
         lane = samples // made.lanes
         assert made.lanes == 1 or lane >= 16 * made.block * made.run
         assert made.lanes == 64 or samples // (2 * made.lanes) < 16 * made.block * made.run
+
+
+def test_what_a_reader_of_all_lanes_has_at_hand_is_bounded_where_it_is_asked():
+    hints = suggest_hints(10**9, 512, 700, at_hand_bytes=64 << 20)
+    assert (hints.block, hints.lanes) == (23, 8)
+    assert hints.lanes * hints.block * hints.run * 700 <= 64 << 20
+    assert suggest_hints(10**9, 512, 700).lanes == 64
+    assert suggest_hints(10**6, 10**5, 700, at_hand_bytes=1).lanes == 1
 
 
 def test_an_order_travels_to_a_worker():
