@@ -54,7 +54,10 @@ class _Coming:
 
     def take(self) -> Rows | _Broken:
         """The group; decoded here if no thread has begun."""
-        return _decoded(self._decode) if self._future.cancel() else self._future.result()
+        if not self._future.cancel():
+            return self._future.result()
+        self.done = True
+        return _decoded(self._decode)
 
 
 class DecodedRows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import random
+import threading
 import tracemalloc
 import weakref
 from collections.abc import Callable
@@ -22,9 +23,9 @@ from torch.utils.data import default_collate
 from holdfast import DataLoader, IndexedDataset, StreamingDataset
 from holdfast.loaders.errors import SampleError
 from holdfast.loaders.readers import bounds
+from holdfast.loaders.readers.collated import collated
 from holdfast.loaders.readers.decoded import DecodedRows
 from holdfast.loaders.readers.parquet import ParquetReader
-from holdfast.loaders.readers.parquet_columns import _collated
 from holdfast.loaders.readers.range_file import SpanFile
 from holdfast.loaders.readers.values import Rows
 from holdfast.storage.errors import ConfigError
@@ -226,6 +227,31 @@ def test_what_is_decoded_stays_within_its_bound_and_every_group_comes() -> None:
     assert most <= max(1000, 700)
 
 
+def test_groups_that_nobody_began_to_decode_leave_their_place() -> None:
+    """Sixteen of them were the end of all decoding ahead, for as long as the process lived."""
+    rows, go = DecodedRows(10_000), threading.Event()
+    begun = threading.Semaphore(0)
+
+    def slow() -> Any:
+        begun.release()
+        assert go.wait(20)
+        return Table(1)
+
+    try:
+        for group in range(40):
+            if group < 2:
+                rows.want(("s", group), 1, lambda: slow)
+                assert begun.acquire(timeout=10), "both threads are at work"
+                continue
+            rows.want(("s", group), 1, lambda: lambda: Table(1))  # type: ignore[return-value]
+            assert ("s", group) in rows._coming
+            assert rows.get(("s", group), lambda _: Table(2), group).bytes == 1  # type: ignore[arg-type, return-value]
+        rows.want(("s", 40), 1, lambda: slow)
+        assert ("s", 40) in rows._coming
+    finally:
+        go.set()
+
+
 def test_a_group_that_was_read_to_its_end_goes_before_one_that_was_not() -> None:
     rows = DecodedRows(1000)
     table = pa.table({"x": pa.array(range(10), pa.int64())})  # 80 bytes
@@ -293,7 +319,7 @@ def test_numbers_in_one_shard_and_texts_in_another_are_refused_before_they_take_
     try:
         for values in ([1] * 63 + ["x" * 8_000_000], [1.5] * 63 + [b"x" * 8_000_000], [0, [1]], [True, 2, None]):
             with pytest.raises((TypeError, RuntimeError)) as ours:
-                _collated(values)
+                collated(values)
             with pytest.raises((TypeError, RuntimeError)) as theirs:
                 default_collate(values)
             assert str(ours.value) == str(theirs.value)
@@ -301,7 +327,7 @@ def test_numbers_in_one_shard_and_texts_in_another_are_refused_before_they_take_
     finally:
         tracemalloc.stop()
     for values in ([1, True], [True, 2], [2.5, 1], [1, 2**63 - 1], [float("nan"), 1.0], [np.int64(3)], ["a"], [True]):
-        ours_, theirs_ = _collated(values), default_collate(values)
+        ours_, theirs_ = collated(values), default_collate(values)
         assert type(ours_) is type(theirs_)
         if isinstance(ours_, torch.Tensor):
             assert ours_.dtype == theirs_.dtype
