@@ -21,13 +21,15 @@ from pathlib import Path
 from types import TracebackType
 
 _PIECE = 8 << 20
-_LOOK_S = 0.005
+_LOOK_S = 0.01
 _MORE = 1.25  # than was taken at the last look: somebody has become faster
 _READY_S = 300
 
 
 class ReadyMemory:
-    """Holds `size` bytes between runs, or half of what the machine has to spare. Use as a context manager.
+    """Holds a quarter more than `size` bytes between runs, or half of what the machine has to spare.
+
+    Use as a context manager.
 
     3 GB: 2 GB of files, and what a program takes.
     """
@@ -47,8 +49,12 @@ class ReadyMemory:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._holder
-        with suppress(BrokenPipeError):
-            self._holder.communicate(timeout=20)  # the end of its input ends it
+        try:
+            with suppress(BrokenPipeError):
+                self._holder.communicate(timeout=20)  # the end of its input ends it
+        except subprocess.TimeoutExpired:
+            self._holder.kill()
+            self._holder.communicate()
 
     @contextmanager
     def lend(self) -> Iterator[None]:
@@ -66,8 +72,9 @@ class ReadyMemory:
         assert self._holder
         assert self._holder.stdin
         assert self._holder.stdout
-        self._holder.stdin.write(f"{word}\n")
-        self._holder.stdin.flush()
+        with suppress(BrokenPipeError):
+            self._holder.stdin.write(f"{word}\n")
+            self._holder.stdin.flush()
         if not select.select([self._holder.stdout], [], [], _READY_S)[0] or not self._holder.stdout.readline():
             raise RuntimeError(f"what holds memory for the runs has ended, or did not {word} in {_READY_S} s")
 
@@ -90,7 +97,8 @@ def _hold(size: int) -> None:
             while taken > 0 and pieces:
                 pieces.pop().close()
                 taken -= _PIECE
-            free = _meminfo("MemFree")
+                now += _PIECE
+            free = now
         word = sys.stdin.readline().strip()
 
 

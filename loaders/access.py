@@ -78,7 +78,7 @@ class Access:
         self._cache = CacheOptions(folder, budget, secrets.randbits(63), reverify, max(prefetch_bytes, 1 << 20))
         self._prefetch_bytes = prefetch_bytes
         self._decoder: Callable[[Sample], Any] | None = make_decoder(decode)
-        self._members: Members = decode if decode in ("memoryview", "uint8") else "bytes"
+        self.members: Members = decode if decode in ("memoryview", "uint8") else "bytes"
         self._policy, self._fetcher = user_policy(deadline_s), fetcher
         self._runtime: Runtime | None = None
         self._view: View | None = None
@@ -116,7 +116,7 @@ class Access:
         if self._view is None or self._view.runtime is not runtime:
             worker = get_worker_info()
             self._view = View(
-                runtime, self.partition, self.seq_len, self._columns, members=self._members, keeps=self._keeps,
+                runtime, self.partition, self.seq_len, self._columns, members=self.members, keeps=self._keeps,
                 sharers=worker.num_workers if worker else 1,
             )  # fmt: skip
         return self._view

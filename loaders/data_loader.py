@@ -15,6 +15,7 @@ from ..storage.errors import ConfigError
 from .dataset import StreamingDataset
 from .elastic import ElasticDataset
 from .progress_line import ProgressLine
+from .readers.collated import collate_tensors
 from .skip import HOLE, Collate, in_step
 
 _OF_DATASET = frozenset(inspect.signature(StreamingDataset.__init__).parameters) - {"self", "uri", "batch_size"}
@@ -62,6 +63,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._started: tuple[int, int] | None = None  # epoch, and the position that the pass began at
         self._delivered, self._progress = 0, progress
         super().__init__(dataset, batch_size=batch_size, num_workers=num_workers, **options)
+        if dataset.tensors and self.collate_fn is torch.utils.data.default_collate:
+            self.collate_fn = collate_tensors
         if dataset.skips:
             self.collate_fn = Collate(self.collate_fn)
 
@@ -112,7 +115,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         dataset = self._streaming
         if not isinstance(dataset, StreamingDataset) or dataset.decodes or self.pin_memory or dataset.skips:
             return None
-        if self.collate_fn is not torch.utils.data.default_collate:
+        if self.collate_fn not in (torch.utils.data.default_collate, collate_tensors):
             return None  # may be dear itself
         if self.num_workers and (self.worker_init_fn is not None or self.timeout):
             return None  # of workers: whoever says what they do wants them

@@ -107,6 +107,11 @@ class StreamingDataset(ElasticDataset):
         return self._access.uri
 
     @property
+    def tensors(self) -> bool:
+        """See `ElasticDataset.tensors`."""
+        return self._access.members == "uint8"
+
+    @property
     def skips(self) -> bool:
         """See `ElasticDataset.skips`."""
         return self._access.skips

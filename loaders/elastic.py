@@ -122,6 +122,11 @@ class ElasticDataset(IterableDataset[Any], ABC):
         """What this process has read so far, and from where; workers count for themselves."""
 
     @property
+    def tensors(self) -> bool:
+        """Whether members come as tensors of their bytes, which may differ in length."""
+        return False
+
+    @property
     def skips(self) -> bool:
         """Whether samples that cannot be built are left out (`on_error="skip"`)."""
         return False

@@ -58,6 +58,11 @@ class Mixture(ElasticDataset):
         self._mix = Mix(tuple(weights), checked_seed(seed))
 
     @property
+    def tensors(self) -> bool:
+        """See `ElasticDataset.tensors`."""
+        return any(dataset.tensors for dataset in self.datasets)
+
+    @property
     def skips(self) -> bool:
         """See `ElasticDataset.skips`."""
         return any(dataset.skips for dataset in self.datasets)

@@ -81,7 +81,8 @@ class View:
         if self._windows is not None:
             return TokenColumns(self._windows)
         if self._format in ("tar", "tar.zst") and self._members == "uint8":
-            return TarColumns(self._shards, self._first, cast(Callable[[int], TensorTarReader], self.reader))
+            tars = cast(Callable[[int], TensorTarReader], self.reader)
+            return TarColumns(self._shards, self._first, tars, lambda: self.ahead)
         if self._format != "parquet":
             return None
         reader = cast(Callable[[int], ParquetReader], self.reader)

@@ -10,18 +10,23 @@ import numpy as np
 import torch
 
 from ..batches import Indices, Rows
+from ..decode import handler_of
 from ..errors import SampleError
 from ..shard_table import ShardTable
-from .collated import collated
+from .collated import collated_members
 from .tar import MAX_SAMPLE_BYTES
 from .tar_tensors import Row, TensorTarReader
 
 
 class TarColumns:
-    """A `Columns`. `first`: the number of sample 0 in the dataset; `reader` opens a shard by its number."""
+    """A `Columns`. `first`: the number of sample 0 in the dataset; `reader` opens a shard by its number; of `ahead`
+    shards samples may be asked for, before what one is asked for goes with it when it is closed.
+    """
 
-    def __init__(self, shards: ShardTable, first: int, reader: Callable[[int], TensorTarReader]) -> None:
-        self._shards, self._first, self._reader = shards, first, reader
+    def __init__(
+        self, shards: ShardTable, first: int, reader: Callable[[int], TensorTarReader], ahead: Callable[[], int]
+    ) -> None:
+        self._shards, self._first, self._reader, self._ahead = shards, first, reader, ahead
 
     def locate(self, batches: Sequence[Indices]) -> Iterable[Rows]:
         """See `Columns.locate`."""
@@ -32,8 +37,12 @@ class TarColumns:
 
     def prefetch(self, rows: Rows, urgency: float) -> int:
         """See `Columns.prefetch`."""
-        places = zip(rows.shards.tolist(), rows.offsets.tolist(), strict=True)
-        return sum(self._reader(shard).prefetch(at, urgency) for shard, at in places)
+        asked, shards, ahead = 0, set[int](), self._ahead()
+        for shard, at in zip(rows.shards.tolist(), rows.offsets.tolist(), strict=True):
+            if shard in shards or len(shards) < ahead:
+                shards.add(shard)
+                asked += self._reader(shard).prefetch(at, urgency)
+        return asked
 
     def take(self, rows: Rows) -> dict[str, Any]:
         """Extension → uint8 [samples, bytes], a list of uint8 [bytes] where they differ in length, or the values.
@@ -46,7 +55,7 @@ class TarColumns:
             reader = self._reader(shard)
             members = reader.members(at)
             if not keys:
-                columns = {name: _Column(len(rows.shards)) for name in members.spans}
+                columns = {name: _Column(len(rows.shards), handler_of(name)) for name in members.spans}
             for name, column in columns.items():
                 span = members.spans.get(name)
                 if span is None:
@@ -55,21 +64,20 @@ class TarColumns:
                         " first sample of its batch has",
                         hint="iterate over the dataset itself, or give a collate_fn",
                     )
-                value = reader.value(members, name)
-                if value is None:
+                if column.handler is None:
                     reader.fill(members, name, column.row(span[1] - span[0]))
                 else:
-                    column.values.append(value)
+                    column.values.append(reader.value(members, name, column.handler))
             keys.append(members.key)
-        batch = {name: column.taken() for name, column in columns.items()}
+        batch = {name: column.taken(name, keys) for name, column in columns.items()}
         return {**batch, "__key__": keys, "__index__": torch.from_numpy(rows.indices)}
 
 
 class _Column:
     """Of a batch of so many samples: `values`, or bytes that come row by row, as one tensor while they are as long."""
 
-    def __init__(self, samples: int) -> None:
-        self.values: list[Any] = []
+    def __init__(self, samples: int, handler: Callable[[bytes], Any] | None = None) -> None:
+        self.handler, self.values = handler, list[Any]()
         self._samples, self._rows = samples, 0
         self._whole: torch.Tensor | None = None
         self._array: Row | None = None
@@ -91,10 +99,6 @@ class _Column:
         apart: Row = self.values[-1].numpy()
         return apart
 
-    def taken(self) -> Any:
-        """What the batch gets."""
-        if self._whole is not None:
-            return self._whole
-        if self._rows:
-            return torch.stack(self.values) if len(set(map(len, self.values))) == 1 else self.values
-        return collated(self.values)
+    def taken(self, name: str, keys: list[str]) -> Any:
+        """What the batch gets. Raises `SampleError` for values that make no batch."""
+        return collated_members(name, self.values, keys) if self._whole is None else self._whole

@@ -48,11 +48,8 @@ class TensorTarReader(TarReader):
             raise SampleError(f"{self._shard.path}, sample {index}: {error.message}") from error
         return Members(key, start, spans, read)
 
-    def value(self, members: Members, name: str) -> Any:
-        """A member as a value; None for one that becomes a tensor. Raises `SampleError` for one that is not sound."""
-        handler = handler_of(name)
-        if handler is None:
-            return None
+    def value(self, members: Members, name: str, handler: Callable[[bytes], Any]) -> Any:
+        """A member as a value. Raises `SampleError` for one that is not sound."""
         try:
             return handler(members.read(*members.spans[name]))
         except NOT_THE_SAMPLES:
@@ -72,11 +69,11 @@ class TensorTarReader(TarReader):
         members = self.members(index)
         sample: Sample = {"__key__": members.key}
         for name, (low, high) in members.spans.items():
-            value = self.value(members, name)
-            if value is None:
-                value = torch.empty(high - low, dtype=torch.uint8)
-                self.fill(members, name, value.numpy())
-            sample[name] = value
+            if handler := handler_of(name):
+                sample[name] = self.value(members, name, handler)
+            else:
+                sample[name] = torch.empty(high - low, dtype=torch.uint8)
+                self.fill(members, name, sample[name].numpy())
         return sample
 
 

@@ -122,8 +122,8 @@ class Planner:
         return start or self._assist(ready, now)
 
     def startable(self, now: float) -> bool:
-        """Whether something is queued, and a source has room for it, now or by time alone."""
-        return bool(self._queue) and any(score.ready_at(now) < float("inf") for score in self.scores.values())
+        """Whether something is wanted, and a source has room for it, now or by time alone."""
+        return bool(self.wants) and any(score.ready_at(now) < float("inf") for score in self.scores.values())
 
     def wake_at(self, now: float) -> float:
         """When another source becomes ready by time alone; infinity if none does."""

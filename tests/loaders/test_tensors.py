@@ -16,7 +16,7 @@ import torch
 import zstandard
 from torch.utils.data import DataLoader as TorchLoader
 
-from holdfast import DataLoader, IndexedDataset, StreamingDataset
+from holdfast import DataLoader, IndexedDataset, Mixture, StreamingDataset
 from holdfast.loaders.errors import SampleError
 from holdfast.loaders.readers.tar_columns import _Column
 from holdfast.storage.blocks.verified_file import VerifiedFile
@@ -156,6 +156,63 @@ def test_a_sample_that_is_not_sound_is_named(publish_folder: Any, serve: Serve, 
     assert [batch["__key__"] for batch in skipping] == [["a", "c"]]
 
 
+def test_values_that_make_no_batch_are_named_and_null_is_one_of_them(
+    publish_folder: Any, serve: Serve, tmp_path: Path
+) -> None:
+    for name, values in (("json", (b"1", b"null", b"3")), ("cls", (b"1", b"9223372036854775808", b"2"))):
+        shard = {key: {"bin": b"1", name: value} for key, value in zip("abc", values, strict=True)}
+        published = publish_folder(_folder(tmp_path / name, ".tar", [shard]), leaf_size=16384)
+        options = {
+            "sources": [serve(published.folder).url], "cache": tmp_path / "c", "decode": "uint8", "shuffle": False,
+        }  # fmt: skip
+        for more in ({}, {"on_error": "skip"}):
+            with pytest.raises(SampleError, match=f"'{name}' of the samples 'a' to 'c' make no batch"):
+                list(DataLoader(published.uri, 3, **options, **more))
+        singles = [sample[name] for sample in StreamingDataset(published.uri, **options)]
+        assert singles == [json.loads(value) for value in values]
+
+
+def test_members_that_differ_in_length_are_lists_whoever_makes_the_batches(
+    publish_folder: Any, serve: Serve, tmp_path: Path
+) -> None:
+    shard = {f"s{n}": {"bin": b"x" * n, "cls": b"%d" % n} for n in range(1, 8)}
+    published = publish_folder(_folder(tmp_path / "src", ".tar", [shard]), leaf_size=16384)
+    options = {
+        "sources": [serve(published.folder).url], "cache": tmp_path / "c", "decode": "uint8", "shuffle": False,
+    }  # fmt: skip
+    mixed = Mixture([StreamingDataset(published.uri, **options)], [1])
+    loaders = [
+        DataLoader(published.uri, 3, **options),
+        DataLoader(published.uri, 3, on_error="skip", **options),
+        DataLoader(published.uri, 3, 2, worker_init_fn=_nothing, **options),
+        DataLoader(mixed, 3),
+    ]
+    for loader in loaders:
+        batches = list(loader)
+        assert [[len(one) for one in batch["bin"]] for batch in batches] == [[1, 2, 3], [4, 5, 6], [7]]
+        assert torch.cat([batch["cls"] for batch in batches]).tolist() == list(range(1, 8))
+
+
+def _nothing(_: int) -> None:
+    pass
+
+
+def test_no_more_is_asked_for_than_can_be_open(publish_folder: Any, serve: Serve, tmp_path: Path) -> None:
+    """A shard that is closed takes along what was asked for: a batch over many would be fetched twice."""
+    shards = [{f"s{n:02d}{m}": {"bin": random.Random(n).randbytes(30_000)} for m in range(8)} for n in range(16)]
+    published = publish_folder(_folder(tmp_path / "src", ".tar", shards), leaf_size=16384)
+    received = []
+    for decode in (None, "uint8"):
+        loader = DataLoader(
+            published.uri, 64, sources=[serve(published.folder).url], cache=tmp_path / str(decode), decode=decode,
+            cache_bytes=1_300_000, seed=2,
+        )  # fmt: skip
+        assert sum(len(batch["__key__"]) for batch in loader) == 128
+        received.append(sum(source.bytes for source in loader.dataset.stats().sources))
+        loader.dataset.close()
+    assert received[1] < 1.3 * received[0]
+
+
 def test_a_sample_without_a_member_of_the_first_one_is_named(publish_folder: Any, serve: Serve, tmp_path: Path) -> None:
     shard = {"a": {"bin": b"1", "cls": b"1"}, "b": {"bin": b"2"}}
     published = publish_folder(_folder(tmp_path / "src", ".tar", [shard]), leaf_size=16384)
@@ -199,4 +256,4 @@ def test_what_one_sample_says_takes_no_memory_for_all() -> None:
     column = _Column(1 << 40)
     column.row(2048)[:] = 1
     column.row(2048)[:] = 2
-    assert column.taken().tolist() == [[1] * 2048, [2] * 2048]
+    assert column.taken("bin", ["a"]).tolist() == [[1] * 2048, [2] * 2048]

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from holdfast.storage.cid import CID
 from holdfast.storage.fetch.engine import FetchEngine
 from holdfast.storage.fetch.policy import FetchPolicy
@@ -74,7 +76,9 @@ def test_a_source_without_room_wakes_nobody() -> None:
     assert sink.seen >= set(range(40, LEAVES))
 
 
-def test_one_want_of_many_leaves_fills_the_window() -> None:
+def test_one_call_fills_the_window_though_nothing_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread that found something to start wakes the next one."""
+    monkeypatch.setattr("holdfast.storage.fetch.engine._TICK_S", 600.0)
     source, sink = _Source(), _Sink()
     layout = file_dag(DATA)[0]
     with FetchEngine([source]) as engine:
