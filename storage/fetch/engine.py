@@ -255,10 +255,7 @@ class FetchEngine:
             raise self._broken
 
     def _call(self, now: float) -> None:
-        """Wake a worker if there may be something to start, now or soon; it calls the next one.
-
-        Of 2 GB in leaves of 1 MiB, asked for one by one, each leaf woke a thread or two that went to sleep again.
-        """
+        """Wake a worker if there may be something to start, now or soon; it calls the next one."""
         if self.planner.startable(now):
             self._work.notify()
 
