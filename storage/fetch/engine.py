@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -224,20 +225,17 @@ class FetchEngine:
     def stats(self) -> list[SourceStats]:
         """A snapshot per source, in the order given."""
         with self._changed:
-            found = []
+            found, coming = [], Counter[str]()
+            for flight, transfer in self._transfers.items():
+                coming[self.planner.flights[flight].source] += transfer.received
             for name, source in self.sources.items():
                 score = self.planner.scores[name]
                 found.append(
                     SourceStats(
-                        name,
-                        source.url,
-                        score.requests,
-                        score.bytes,
-                        score.wrong,
-                        dict(score.verdicts),
-                        score.state(),
+                        name, source.url, score.requests, score.bytes + coming[name], score.wrong,
+                        dict(score.verdicts), score.state(),
                     )
-                )
+                )  # fmt: skip
             return found
 
     @property

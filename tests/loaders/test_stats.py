@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,13 @@ Serve = Callable[..., MirrorServer]
 
 def test_a_cold_pass_and_a_warm_one(text: Any, serve: Serve, tmp_path: Path) -> None:
     _, published = text
-    server = serve(published.folder)
+
+    def late(path: str, reply: Reply) -> Reply:
+        if path.startswith("data/"):
+            time.sleep(0.1)  # so that the reader has to wait, however busy the machine is
+        return reply
+
+    server = serve(published.folder, late)
     cold = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path)
     assert dataclasses.asdict(cold.stats()) == dataclasses.asdict(type(cold.stats())()), "nothing was read yet"
     assert len(list(cold)) == 300
