@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import TypeVar
 
 from ..storage.errors import UnavailableError
 from ..storage.sources.source import FileRef
@@ -15,6 +16,8 @@ from .pages import REGION, Pages
 from .spare import CachedFile
 from .stats import Meter
 from .supply import Supply
+
+T = TypeVar("T")
 
 _FUTILE = 20  # waits in a row after which no leaf more is here: each ended because one was said to be
 
@@ -156,26 +159,24 @@ class ShardFile:
 
     def copy(self, start: int, end: int) -> bytes:
         """As `read`, but copied, and no page of the map is touched: these count as memory of this process."""
-        if self._whole is not None:
-            self._needed(start, end)
-        leaves = self.layout.leaves_of(start, end)
-        while True:
-            if self._whole is None:
-                self._wait(leaves)
-            if (found := self._file.copy(start, end)) is not None:
-                return found
+        return self._once_here(start, end, lambda: self._file.copy(start, end))
 
     def fill(self, start: int, out: memoryview) -> None:
         """As `copy`, of len(out) bytes, into `out`."""
-        end = start + len(out)
+        self._once_here(start, start + len(out), lambda: self._file.fill(start, out) or None)
+
+    def _once_here(self, start: int, end: int, take: Callable[[], T | None]) -> T:
+        """What `take` gives of the bytes [start, end). It gives None where a leaf of them is gone again: then they are
+        waited for once more.
+        """
         if self._whole is not None:
             self._needed(start, end)
         leaves = self.layout.leaves_of(start, end)
         while True:
             if self._whole is None:
                 self._wait(leaves)
-            if self._file.fill(start, out):
-                return
+            if (found := take()) is not None:
+                return found
 
     def _wait(self, leaves: Sequence[int]) -> None:
         before, futile = len(leaves) + 1, 0
