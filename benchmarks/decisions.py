@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 import zstandard
 
-from holdfast.loaders.order import Order, OrderParameters
+from holdfast.loaders.order import Order
+from holdfast.loaders.order_parameters import OrderParameters
 from holdfast.storage.blocks.leaf_index import REFERENCE_DTYPE, LeafIndex
 from holdfast.storage.blocks.verified_file import VerifiedFile
 from holdfast.storage.dag.build import build_file
@@ -196,7 +197,7 @@ def truncated_frames() -> None:
 
 def order() -> None:
     """0002: what it costs to know which sample stands at a position."""
-    parameters = OrderParameters(10**9, 1_024, 64, 64)
+    parameters = OrderParameters(10**9, 1_024, 64, 64, 2, 64)
     shuffled = Order(b"root", 1, 0, parameters, True)
     for count in (1, 4_096):
         positions = np.arange(12_345_678, 12_345_678 + count, dtype=np.int64)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..storage.errors import ConfigError
+from ..storage.errors import ConfigError, FormatError
 from ..storage.manifest import Head, Partition
 from ..storage.shards.tokens import window_count
-from .order import OrderParameters
+from .order_parameters import OrderParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +19,24 @@ class Epoch:
 
     @classmethod
     def of(cls, head: Head, part: Partition, seq_len: int | None) -> Epoch:
-        """An epoch of a dataset, or of one partition of it (docs/formats.md, §1). Raises `ConfigError`."""
-        hints = head.order
+        """An epoch of a dataset, or of one partition of it (docs/formats.md, §1). Raises `ConfigError` or
+        `FormatError`.
+        """
         if head.shard_format != "tokens":
             if seq_len is not None:
                 raise ConfigError(
                     f"seq_len is for token datasets; this one is {head.shard_format}", hint="leave it out"
                 )
-            return cls(OrderParameters(part.samples, hints.run, hints.block, hints.lanes), part.first_sample)
+            return cls(_parameters(head, part.samples, part), part.first_sample)
         if seq_len is None or seq_len < 1:
             raise ConfigError(f"a token dataset needs seq_len (got {seq_len})", hint="pass seq_len=2048, say")
-        windows, run = window_count(part.samples, seq_len), max(1, hints.run // seq_len)
-        return cls(OrderParameters(windows, run, hints.block, hints.lanes), 0)
+        return cls(_parameters(head, window_count(part.samples, seq_len), part, seq_len), 0)
+
+
+def _parameters(head: Head, samples: int, part: Partition, seq_len: int | None = None) -> OrderParameters:
+    try:
+        found = OrderParameters.of(head.order, samples)
+        found = found if seq_len is None else found.of_windows(samples, seq_len)
+    except ValueError as error:
+        raise FormatError(f"the order of this dataset is not possible: {error}") from error
+    return found if part.samples == head.samples else found.of_part()

@@ -29,7 +29,7 @@ def mix(value: int) -> int:
 
 
 def round_keys(master: int, number: int) -> tuple[int, ...]:
-    """The keys of permutation `number`: 0 shuffles the runs, b + 1 the samples of block b.
+    """The keys of permutation `number`.
 
     `mix` is a bijection and the counters 8 * number + i all differ, so all round keys of an order do.
     """
@@ -121,4 +121,27 @@ def permute(indices: U64, size: int, keys: U64) -> U64:
         indices, where = indices[outside], where[outside]
         if keys.shape[1] > 1:
             keys = keys[:, outside]
+    return out
+
+
+def permute_each(indices: U64, sizes: U64, keys: U64) -> U64:
+    """`permute`, each element by a size of its own."""
+    size = int(sizes.max(initial=1))
+    if not len(sizes) or int(sizes.min()) == size:
+        return permute(indices, size, keys)
+    found, inverse = np.unique(sizes, return_inverse=True)
+    halves = np.array([half_bits(int(one)) for one in found], np.uint64)[inverse]
+    masks = (np.uint64(1) << halves) - np.uint64(1)
+    out = np.zeros_like(indices)
+    where = np.flatnonzero(sizes > np.uint64(1))
+    indices = indices[where]
+    while len(where):
+        half, mask = halves[where], masks[where]
+        left, right = indices >> half, indices & mask
+        for key in keys[:, where]:
+            left, right = right, left ^ (mix_array(right ^ key) & mask)
+        indices = left << half | right
+        out[where] = indices
+        outside = np.flatnonzero(indices >= sizes[where])
+        indices, where = indices[outside], where[outside]
     return out

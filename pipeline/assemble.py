@@ -36,28 +36,31 @@ _MAX_COLUMNS_BYTES = 256 * KIB  # of the head's 1 MiB: texts take up to 192 KiB,
 
 
 def order_hints(
-    format_: ShardFormat, shards: Sequence[Shard], rows_per_group: int, block_bytes: int, lanes: int | None = None
+    format_: ShardFormat,
+    shards: Sequence[Shard],
+    rows_per_group: int,
+    block_bytes: int,
+    leaf_bytes: int,
+    lanes: int | None = None,
 ) -> OrderHints:
     """The order's parameters: a run is about what one request fetches or one decode opens.
 
     Tar: samples of about 1 MiB; parquet, Arrow: one row group; shards that are decompressed whole: as many samples as
-    one has; tokens: 131,072 tokens (readers that cut windows of `seq_len` take samples = window count and
-    run = max(1, run // seq_len)). `lanes`: what the publisher wants.
+    one has; tokens: 131,072 tokens, of which readers make windows (`OrderParameters.of_windows`). `lanes`: what the
+    publisher wants.
     """
-    hints = _suggested(format_, shards, rows_per_group, block_bytes)
-    return hints if lanes is None else OrderHints(run=hints.run, block=hints.block, lanes=lanes)
-
-
-def _suggested(format_: ShardFormat, shards: Sequence[Shard], rows_per_group: int, block_bytes: int) -> OrderHints:
     samples = sum(shard.samples for shard in shards)
     sample_bytes = max(1, sum(shard.bytes for shard in shards) // max(1, samples))
     if format_ == "tokens":
-        return suggest_hints(samples, TOKEN_RUN, sample_bytes, block_bytes)
-    if format_ in ("tar.zst", "jsonl.zst"):
+        run = TOKEN_RUN
+    elif format_ in ("tar.zst", "jsonl.zst"):
         run = max(1, samples // max(1, len(shards)))
     else:
         run = max(1, MIB // sample_bytes) if format_ == "tar" else rows_per_group
-    return suggest_hints(samples, run, sample_bytes, block_bytes, _AT_HAND_BYTES.get(format_))
+    at_hand_bytes = _AT_HAND_BYTES.get(format_)
+    return suggest_hints(
+        samples, run, sample_bytes, block_bytes, leaf_bytes=leaf_bytes, at_hand_bytes=at_hand_bytes, lanes=lanes
+    )
 
 
 def make_head(
@@ -79,7 +82,7 @@ def make_head(
         shards=len(shards),
         bytes=sum(shard.bytes for shard in shards),
         leaf_size=options.leaf_size,
-        order=order_hints(format_, shards, rows_per_group, options.shuffle_block, options.lanes),
+        order=order_hints(format_, shards, rows_per_group, options.shuffle_block, options.leaf_size, options.lanes),
         partitions=partitions_of(shards),
         pages=tuple(shard.first_sample for shard in shards[::PAGE_SHARDS]),
         tokens=TokenFormat(dtype=options.dtype) if options.dtype in TOKEN_BYTES and options.dtype else None,

@@ -17,9 +17,9 @@ import json
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from .canonical import canonical_json
 from .cid import CID
@@ -28,6 +28,7 @@ from .limits import MAX_HEAD_BYTES, MAX_MANIFEST_PAGE_BYTES, MAX_NAME_BYTES, MAX
 
 FORMAT = "holdfast-dataset"
 MAJOR = 1
+ORDER_VERSION = 2
 PAGE_SHARDS = 4096
 HEAD_PATH = "dataset.json"
 DEFAULT_PARTITION = "default"
@@ -93,12 +94,21 @@ class Shard(_Model):
 
 
 class OrderHints(_Model):
-    """Parameters of the order (docs/order.md): samples per run, runs per block, lanes."""
+    """Parameters of the order (docs/order.md): its rule, samples per run, runs per block, lanes; in version 2 runs per
+    stretch.
+    """
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
     run: Annotated[int, Field(ge=1, lt=1 << 40)]
     block: Annotated[int, Field(ge=1, lt=1 << 20)]
     lanes: Annotated[int, Field(ge=1, le=1024)]
+    stretch: Annotated[int, Field(ge=1, lt=1 << 40)] | None = None
+
+    @model_validator(mode="after")
+    def _stretch_of_version(self) -> Self:
+        if self.version == 2 and self.stretch is None:
+            raise ValueError("an order of version 2 has a stretch")
+        return self
 
 
 class TokenFormat(_Model):
@@ -159,6 +169,12 @@ def decode_head(data: bytes) -> Head:
     if isinstance(version, list) and version and isinstance(version[0], int) and version[0] > MAJOR:
         raise UnsupportedError(
             f"{HEAD_PATH} has format version {version[0]}, this holdfast reads up to {MAJOR}",
+            hint="upgrade holdfast",
+        )
+    order = document.get("order")
+    if isinstance(order, dict) and isinstance(order.get("version"), int) and order["version"] > ORDER_VERSION:
+        raise UnsupportedError(
+            f"{HEAD_PATH} has an order of version {order['version']}, this holdfast reads up to {ORDER_VERSION}",
             hint="upgrade holdfast",
         )
     return _validate(Head, document, HEAD_PATH)

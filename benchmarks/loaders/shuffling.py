@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from holdfast.loaders.order import Order, OrderParameters
+from holdfast.loaders.order import Order
+from holdfast.loaders.order_parameters import OrderParameters
 from holdfast.storage.order_hints import BLOCK_BYTES, suggest_hints
 
 from .environments import PEERS, child_environment, prepare, python_of
@@ -70,8 +71,7 @@ def quality(order: Numbers) -> dict[str, float]:
 
 def _ours(count: int, block_bytes: int) -> Numbers:
     hints = suggest_hints(count, _RUN, IMAGE_BYTES, block_bytes)
-    parameters = OrderParameters(count, hints.run, hints.block, hints.lanes)
-    return Order(_ROOT, SEED, 0, parameters).samples_at(np.arange(count))
+    return Order(_ROOT, SEED, 0, OrderParameters.of(hints, count)).samples_at(np.arange(count))
 
 
 def _order_of(peer: str, count: int, folder: Path) -> tuple[Numbers, str]:

@@ -156,6 +156,7 @@ RECIPES = {
     "tokens, 16 bits, leaves of 64 KiB": Recipe(
         _tokens16, {"format": "tokens", "dtype": "uint16", "leaf_size": 64 * KIB}
     ),
+    "tokens, in lanes": Recipe(_tokens16, {"format": "tokens", "dtype": "uint16", "lanes": 4} | SMALL),
     "tokens, 32 bits": Recipe(_tokens32, {"format": "tokens", "dtype": "uint32"} | SMALL),
     "tokens, leaves of 1 MiB": Recipe(_large_leaves, {"format": "tokens", "dtype": "uint16"}),
     "tokens, two levels of nodes": Recipe(_many_leaves, {"format": "tokens", "dtype": "uint16"} | SMALL),

@@ -20,21 +20,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from holdfast.loaders.order import (
-    CHUNK,
-    Order,
-    OrderParameters,
-    suggest_parameters,
-)
+from holdfast.loaders.order import CHUNK, Order
+from holdfast.loaders.order_parameters import OrderParameters
+from holdfast.loaders.order_v1 import OrderV1
+from holdfast.loaders.order_v2 import OrderV2
 from holdfast.loaders.permutation import MAX_SIZE, round_keys
 from holdfast.loaders.share import Share
-from holdfast.storage.order_hints import suggest_hints
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "order.json"
 ROOT = bytes.fromhex("01701220") + hashlib.sha256(b"holdfast test root").digest()
 SHAPES = st.tuples(st.integers(1, 400), st.integers(1, 40), st.integers(1, 9), st.integers(1, 70))
+VERSIONS = pytest.mark.parametrize("version", [1, 2])
 
-CASES = [  # seed, epoch, samples, run, block, lanes
+SHAPED = [  # seed, epoch, samples, run, block, lanes
     (0, 0, 1, 1, 1, 1),
     (1, 0, 3, 10, 2, 8),  # one short run, more lanes than samples
     (42, 0, 1000, 7, 3, 4),  # short last run
@@ -44,10 +42,17 @@ CASES = [  # seed, epoch, samples, run, block, lanes
     (42, 0, 10**12, 1000, 8, 64),
     (42, 5, 10**12 + 37, 64, 64, 64),
 ]
+CASES = [
+    *((*case, 1) for case in SHAPED),
+    *((*case, 2, 64) for case in SHAPED),
+    (42, 0, 5000, 7, 3, 4, 2, 40),  # stretches, and one that is not whole
+    (42, 0, 5000, 7, 6, 9, 2, 1),  # blocks begin by turns; a run is a stretch
+    (42, 0, 5000, 70, 1, 3, 2, 3),  # blocks of a run
+]
 
 
-def order(samples, run, block, lanes, seed=1, epoch=0, shuffle=True):
-    return Order(ROOT, seed, epoch, OrderParameters(samples, run, block, lanes), shuffle)
+def order(samples, run, block, lanes, version=2, stretch=64, seed=1, epoch=0, shuffle=True):
+    return Order(ROOT, seed, epoch, OrderParameters(samples, run, block, lanes, version, stretch), shuffle)
 
 
 def points(size):
@@ -55,12 +60,20 @@ def points(size):
     return sorted(i for i in {0, 1, 2, size // 3, size // 2, size - 2, size - 1} if 0 <= i < size)
 
 
-def vector(seed, epoch, samples, run, block, lanes):
+def hexadecimal(keys):
+    return [hex(key) for key in keys]
+
+
+def vector(seed, epoch, samples, run, block, lanes, version, stretch=1):
     """A case of order.json, by the pure Python oracle."""
-    made = Order(ROOT, seed, epoch, OrderParameters(samples, run, block, lanes))
-    material = b"holdfast/order/v1\0" + ROOT + struct.pack("<6Q", seed, epoch, samples, run, block, lanes)
-    runs, blocks = made._runs.size, -(-made._runs.size // block)
+    parameters = OrderParameters(samples, run, block, lanes, version, stretch)
+    made = Order(ROOT, seed, epoch, parameters)
+    tag = b"holdfast/order/v%d\0" % version
+    numbers = [seed, epoch, samples, run, block, lanes, *([stretch] if version == 2 else [])]
+    material = tag + ROOT + b"".join(struct.pack("<Q", number) for number in numbers)
+    about = vector_of_v1 if version == 1 else vector_of_v2
     case = {
+        **({"version": version} if version > 1 else {}),
         "root": ROOT.hex(),
         "seed": hex(seed),
         "epoch": hex(epoch),
@@ -68,21 +81,47 @@ def vector(seed, epoch, samples, run, block, lanes):
         "run": run,
         "block": block,
         "lanes": lanes,
+        **({"stretch": stretch} if version == 2 else {}),
         "material": hashlib.sha256(material).hexdigest(),
         "master_key": hex(made.master_key),
-        "run_keys": [hex(key) for key in made._runs.keys],
-        "block_keys": {
-            str(b): [hex(key) for key in round_keys(made.master_key, b + 1)] for b in sorted({0, blocks - 1})
-        },
-        "runs": runs,
-        "short_slot": made._short_slot,
-        "pi": [[t, made._runs.forward(t)] for t in points(runs)],
-        "sigma": [[s, made.shuffled(s)] for s in points(samples)],
+        **about(made.master_key, parameters),
         "samples_at": [[p, made.sample_at(p)] for p in points(samples)],
     }
     if samples <= 10_000:
         case["digest"] = digest(made.sample_at(p) for p in range(samples))
     return case
+
+
+def vector_of_v1(key, parameters):
+    made = OrderV1(key, parameters)
+    runs, blocks = made.runs.size, -(-made.runs.size // parameters.block)
+    return {
+        "run_keys": hexadecimal(made.runs.keys),
+        "block_keys": {str(b): hexadecimal(round_keys(key, b + 1)) for b in sorted({0, blocks - 1})},
+        "runs": runs,
+        "short_slot": made.short_slot,
+        "pi": [[t, made.runs.forward(t)] for t in points(runs)],
+        "sigma": [[s, made.shuffled(s)] for s in points(parameters.samples)],
+    }
+
+
+def vector_of_v2(key, parameters):
+    made, lanes = OrderV2(key, parameters), parameters.lanes
+    ends = sorted({0, min(lanes, parameters.samples) - 1})
+    length = {lane: len(range(lane, parameters.samples, lanes)) for lane in ends}
+    blocks = -(-length[0] // (parameters.run * parameters.block)) + 1
+    return {
+        "stretches": parameters.samples // (parameters.stretch * parameters.run),
+        "stretch_keys": hexadecimal(round_keys(key, 0)),
+        "lane_keys": {str(lane): hexadecimal(round_keys(key, 1 + lane)) for lane in ends},
+        "block_keys": {
+            f"{lane} {b}": hexadecimal(round_keys(key, 1 + lanes + lane * blocks + b))
+            for lane in ends
+            for b in (0, blocks - 1)
+        },
+        "tau": [[s, made.sequence(s)] for s in points(parameters.samples)],
+        "lambda": [[lane, i, made.in_lane(lane, i)] for lane in ends for i in points(length[lane])],
+    }
 
 
 def digest(samples):
@@ -121,11 +160,25 @@ def doc_permutation(K, m, n):  # §2, §3
     return permute
 
 
-def doc_sequence(root, seed, epoch, N, R, B, L):
-    """The whole epoch as a list, by laying the runs out: §4 without its arithmetic."""
-    numbers = b"".join(number.to_bytes(8, "little") for number in (seed, epoch, N, R, B, L))
-    K = int.from_bytes(hashlib.sha256(b"holdfast/order/v1" + b"\x00" + root + numbers).digest()[:8], "little")
-    runs = [list(range(N))[j : j + R] for j in range(0, N, R)]
+def doc_key(tag, root, *numbers):
+    numbers = b"".join(number.to_bytes(8, "little") for number in numbers)
+    return int.from_bytes(hashlib.sha256(tag + b"\x00" + root + numbers).digest()[:8], "little")
+
+
+def doc_lanes(sequence, L):
+    base, rem = divmod(len(sequence), L)
+    lengths = [base + (lane < rem) for lane in range(L)]
+    return [sequence[sum(lengths[:lane]) :][: lengths[lane]] for lane in range(L)]
+
+
+def doc_runs(sequence, R):
+    return [sequence[at : at + R] for at in range(0, len(sequence), R)]
+
+
+def doc_order_1(root, seed, epoch, N, R, B, L):
+    """The whole epoch as a list, by laying the runs out: §8 without its arithmetic."""
+    K = doc_key(b"holdfast/order/v1", root, seed, epoch, N, R, B, L)
+    runs = doc_runs(list(range(N)), R)
     pi = doc_permutation(K, 0, len(runs))
     slots = [runs[pi(t)] for t in range(len(runs))]
     sigma = []
@@ -133,10 +186,40 @@ def doc_sequence(root, seed, epoch, N, R, B, L):
         inside = list(itertools.chain.from_iterable(slots[at : at + B]))
         beta = doc_permutation(K, b + 1, len(inside))
         sigma += [inside[beta(j)] for j in range(len(inside))]
-    base, rem = divmod(N, L)
-    lengths = [base + (lane < rem) for lane in range(L)]
-    lanes = [sigma[sum(lengths[:lane]) :][: lengths[lane]] for lane in range(L)]
+    lanes = doc_lanes(sigma, L)
     return [lanes[p % L][p // L] for p in range(N)]
+
+
+def doc_order_2(root, seed, epoch, N, R, B, L, S):
+    """The same of §4 and §5."""
+    K = doc_key(b"holdfast/order/v2", root, seed, epoch, N, R, B, L, S)
+    stretches = doc_runs(list(range(N)), S * R)
+    whole = [stretch for stretch in stretches if len(stretch) == S * R]
+    pi = doc_permutation(K, 0, len(whole))
+    tau = [sample for t in range(len(whole)) for sample in whole[pi(t)]]
+    lanes = doc_lanes(tau + stretches[-1] if len(whole) < len(stretches) else tau, L)
+    C = max(-(-len(lane) // (B * R)) for lane in lanes) + 1
+    shuffled = []
+    begin = 0
+    for number, lane in enumerate(lanes):
+        cut = -begin % R  # where the first whole run begins
+        begin += len(lane)
+        head, *runs = [lane[:cut], *doc_runs(lane[cut:], R)]
+        full = [run for run in runs if len(run) == R]
+        rho = doc_permutation(K, 1 + number, len(full))
+        slots = [full[rho(t)] for t in range(len(full))] + runs[len(full) :]
+        shuffled.append([])
+        early = number * B // L
+        for b, at in enumerate(range(-early, len(slots), B) if slots else [0]):
+            inside = list(itertools.chain.from_iterable(slots[max(0, at) : at + B]))
+            inside = head + inside if b == 0 else inside
+            beta = doc_permutation(K, 1 + L + number * C + b, len(inside))
+            shuffled[-1] += [inside[beta(j)] for j in range(len(inside))]
+    return [shuffled[p % L][p // L] for p in range(N)]
+
+
+def doc_sequence(version, stretch, *about):
+    return doc_order_1(*about) if version == 1 else doc_order_2(*about, stretch)
 
 
 # --- the promises ---------------------------------------------------------------------------------------
@@ -152,23 +235,28 @@ def test_the_vectors_are_reproduced(number):
         bytes.fromhex(case["root"]),
         int(case["seed"], 16),
         int(case["epoch"], 16),
-        OrderParameters(case["samples"], case["run"], case["block"], case["lanes"]),
+        OrderParameters(
+            case["samples"], case["run"], case["block"], case["lanes"], case.get("version", 1), case.get("stretch", 1)
+        ),
     )
     positions, samples = np.array(case["samples_at"]).T
     assert made.samples_at(positions).tolist() == samples.tolist()
     if "digest" in case:
-        assert digest(doc_sequence(ROOT, *CASES[number])) == case["digest"]
+        about, (version, *stretch) = CASES[number][:6], CASES[number][6:]
+        assert digest(doc_sequence(version, *(stretch or [1]), ROOT, *about)) == case["digest"]
 
 
+@VERSIONS
 @settings(deadline=None, max_examples=150)
-@given(SHAPES, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
-@example((1, 1, 1, 1), 0, 0)
-@example((1, 40, 1, 70), 0, 0)  # N < R, N < L
-@example((9, 10, 4, 3), 0, 0)
-@example((64, 1, 1, 64), 0, 0)  # a lane a sample
-def test_each_sample_comes_once_and_all_three_implementations_agree(shape, seed, epoch):
-    made = order(*shape, seed=seed, epoch=epoch)
-    expected = doc_sequence(ROOT, seed, epoch, *shape)
+@given(SHAPES, st.integers(1, 80), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+@example((1, 1, 1, 1), 1, 0, 0)
+@example((1, 40, 1, 70), 1, 0, 0)  # N < R, N < L
+@example((9, 10, 4, 3), 1, 0, 0)
+@example((64, 1, 1, 64), 64, 0, 0)  # a lane a sample, and one whole stretch
+@example((400, 2, 3, 5), 64, 0, 0)  # stretches, and one that is not whole
+def test_each_sample_comes_once_and_all_three_implementations_agree(version, shape, stretch, seed, epoch):
+    made = order(*shape, version, stretch, seed=seed, epoch=epoch)
+    expected = doc_sequence(version, stretch, ROOT, seed, epoch, *shape)
     assert sorted(expected) == list(range(shape[0]))
     assert [made.sample_at(p) for p in range(shape[0])] == expected
     assert made.samples_at(np.arange(shape[0])).tolist() == expected
@@ -177,13 +265,14 @@ def test_each_sample_comes_once_and_all_three_implementations_agree(shape, seed,
 def test_the_short_run_may_land_in_any_slot():
     seen = set()
     for seed in range(80):
-        made = order(5 * 4 - 3, 4, 2, 3, seed=seed)
-        seen.add(made._short_slot)
-        expected = doc_sequence(ROOT, seed, 0, 17, 4, 2, 3)
+        made = order(5 * 4 - 3, 4, 2, 3, version=1, seed=seed)
+        seen.add(OrderV1(made.master_key, made.parameters).short_slot)
+        expected = doc_sequence(1, 1, ROOT, seed, 0, 17, 4, 2, 3)
         assert made.samples_at(np.arange(17)).tolist() == [made.sample_at(p) for p in range(17)] == expected
     assert seen == set(range(5))
 
 
+@VERSIONS
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(1, MAX_SIZE),
@@ -193,16 +282,21 @@ def test_the_short_run_may_land_in_any_slot():
     st.data(),
 )
 @example(MAX_SIZE, 1, 1, 1, None)
+@example(MAX_SIZE, 1, 1, 1 << 20, None)
+@example(MAX_SIZE, 1 << 40, 1 << 20, 3, None)
 @example(MAX_SIZE, MAX_SIZE - 1, MAX_SIZE, MAX_SIZE, None)
-def test_arrays_agree_with_integers_up_to_the_limits(samples, run, block, lanes, data):
+def test_arrays_agree_with_integers_up_to_the_limits(version, samples, run, block, lanes, data):
     drawn = data.draw(st.lists(st.integers(0, samples - 1), max_size=6)) if data else []
     positions = [*drawn, 0, samples // 2, samples - 1]
-    made = order(samples, run, block, lanes)
+    if version == 2:
+        run, block, lanes = min(run, 1 << 40), min(block, 1 << 20), min(lanes, 1 << 20)
+    made = order(samples, run, block, lanes, version, min(samples, MAX_SIZE // run) if version == 2 else 1)
     assert made.samples_at(np.array(positions)).tolist() == [made.sample_at(p) for p in positions]
 
 
-def test_a_trillion_samples_agree_at_random_places_and_none_comes_twice():
-    made = order(10**12 + 37, 64, 64, 64)
+@VERSIONS
+def test_a_trillion_samples_agree_at_random_places_and_none_comes_twice(version):
+    made = order(10**12 + 37, 64, 64, 64, version)
     positions = np.random.default_rng(0).integers(0, 10**12 + 37, 300)
     found = made.samples_at(positions)
     assert found.tolist() == [made.sample_at(int(p)) for p in positions]
@@ -219,22 +313,25 @@ def test_long_arrays_are_computed_piecewise_with_the_same_result():
 
 
 def test_every_input_changes_the_order():
-    shape = OrderParameters(500, 8, 4, 4)
     orders = [
-        Order(ROOT, 1, 0, shape),
-        Order(ROOT, 1, 1, shape),
-        Order(ROOT, 2, 0, shape),
-        Order(ROOT[:-1] + b"?", 1, 0, shape),
-        Order(ROOT, 1, 0, OrderParameters(500, 8, 4, 2)),
-        Order(ROOT, 1, 0, OrderParameters(500, 8, 5, 4)),
-        Order(ROOT, 1, 0, OrderParameters(500, 9, 4, 4)),
+        Order(ROOT[:-1] + b"?", 1, 0, OrderParameters(500, 8, 4, 4, 2, 64)),
+        order(500, 8, 4, 4, stretch=3),
+        order(500, 8, 4, 4),
+        order(500, 8, 4, 4, epoch=1),
+        order(500, 8, 4, 4, seed=2),
+        order(500, 8, 4, 2),
+        order(500, 8, 5, 4),
+        order(500, 9, 4, 4),
+        order(500, 8, 4, 4, version=1),
     ]
     sequences = {tuple(made.samples_at(np.arange(500)).tolist()) for made in orders}
     assert len(sequences) == len(orders)
 
 
-def test_epochs_differ_about_as_much_as_random_orders_do():
-    first, second = (order(4096, 8, 16, 8, epoch=e).samples_at(np.arange(4096)) for e in (0, 1))
+@VERSIONS
+def test_epochs_differ_about_as_much_as_random_orders_do(version):
+    samples, run = (4096, 8) if version == 1 else (1 << 16, 1)  # a thousand stretches
+    first, second = (order(samples, run, 16, 8, version, epoch=e).samples_at(np.arange(samples)) for e in (0, 1))
     assert np.count_nonzero(first == second) < 16  # one is expected by chance
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.15
 
@@ -254,8 +351,8 @@ def test_the_ranks_of_any_world_together_read_the_same_sequence(world):
 def test_a_rank_reads_whole_lanes_where_the_world_divides_the_lanes(world):
     samples, lanes = 1003, 8
     made = order(samples, 7, 3, lanes)
-    sigma = [made.shuffled(s) for s in range(samples)]
-    place = {sample: s for s, sample in enumerate(sigma)}
+    rule = OrderV2(made.master_key, made.parameters)
+    place = {rule.sequence(s): s for s in range(samples)}
     base, rem = divmod(samples, lanes)
     for rank in range(world):
         read = made.samples_at(np.concatenate(list(Share(samples, rank, world).positions())))
@@ -264,8 +361,9 @@ def test_a_rank_reads_whole_lanes_where_the_world_divides_the_lanes(world):
         assert sorted(place[int(s)] for s in read) == sorted(itertools.chain.from_iterable(ranges))
 
 
-def test_a_block_holds_the_samples_of_its_runs_only():
-    made = order(960, 8, 5, 1)
+@VERSIONS
+def test_a_block_holds_the_samples_of_its_runs_only(version):
+    made = order(960, 8, 5, 1, version)
     for start in range(0, 960, 40):
         runs = {made.sample_at(p) // 8 for p in range(start, start + 40)}
         assert len(runs) == 5
@@ -277,25 +375,13 @@ def test_without_shuffling_sample_is_position():
     assert made.samples_at(np.arange(100)).tolist() == list(range(100))
 
 
-def test_suggested_parameters_keep_a_block_near_8_mib_and_a_lane_at_sixteen_blocks():
-    assert suggest_parameters(10**9, 16, 8 << 10) == OrderParameters(10**9, 16, 64, 64)
-    assert suggest_parameters(10**6, 16, 1 << 20) == OrderParameters(10**6, 16, 1, 64)  # a run is 16 MiB
-    assert suggest_parameters(10**6, 4, 100 << 10) == OrderParameters(10**6, 4, 20, 64)
-    assert suggest_parameters(100, 16, 100) == OrderParameters(100, 16, 64, 1)
-    assert suggest_parameters(0, 16, 0) == OrderParameters(0, 16, 64, 1)
-    for samples in (16383, 16384, 16 * 1024 * 3, 10**7):
-        made = suggest_parameters(samples, 16, 1000)
-        lane = samples // made.lanes
-        assert made.lanes == 1 or lane >= 16 * made.block * made.run
-        assert made.lanes == 64 or samples // (2 * made.lanes) < 16 * made.block * made.run
-
-
-def test_what_a_reader_of_all_lanes_has_at_hand_is_bounded_where_it_is_asked():
-    hints = suggest_hints(10**9, 512, 700, at_hand_bytes=64 << 20)
-    assert (hints.block, hints.lanes) == (23, 8)
-    assert hints.lanes * hints.block * hints.run * 700 <= 64 << 20
-    assert suggest_hints(10**9, 512, 700).lanes == 64
-    assert suggest_hints(10**6, 10**5, 700, at_hand_bytes=1).lanes == 1
+def test_a_lane_is_pieces_as_long_as_a_stretch():
+    """So a rank shares with others no more than a leaf for each piece, and one for each end of a lane."""
+    made = order(100_000, 4, 8, 8)  # stretches of 256 samples
+    for lane in range(8):
+        samples = np.sort(made.samples_at(np.arange(lane, 100_000, 8)))
+        pieces = 1 + np.count_nonzero(np.diff(samples) != 1)
+        assert pieces <= len(samples) / 256 + 2
 
 
 def test_an_order_travels_to_a_worker():
@@ -315,9 +401,14 @@ def test_an_empty_dataset_has_no_positions():
 
 def test_inputs_out_of_range_are_the_callers_mistake():
     for wrong in ((-1, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1), (1, 1, 1, 0), (MAX_SIZE + 1, 1, 1, 1)):
+        for version in (1, 2):
+            with pytest.raises(ValueError, match="expected"):
+                OrderParameters(*wrong, version)
+    wrong = [(1 << 41, 1, 1, 2), (1, 1 << 21, 1, 2), (1, 1, 1 << 21, 2), (1, 1, 1, 2, 0), (1 << 30, 1, 1, 2, 1 << 31)]
+    for beyond in [*wrong, (1, 1, 1, 0), (1, 1, 1, 3)]:
         with pytest.raises(ValueError, match="expected"):
-            OrderParameters(*wrong)
-    shape = OrderParameters(10, 2, 2, 2)
+            OrderParameters(1, *beyond)
+    shape = OrderParameters(10, 2, 2, 2, 2)
     for root, seed, epoch in ((b"", 0, 0), (ROOT[2:], 0, 0), (ROOT, -1, 0), (ROOT, 0, 1 << 64)):
         with pytest.raises(ValueError, match="expected"):
             Order(root, seed, epoch, shape)
@@ -327,8 +418,6 @@ def test_inputs_out_of_range_are_the_callers_mistake():
             made.sample_at(position)
         with pytest.raises(ValueError, match="position"):
             made.samples_at(np.array([0, position]))
-        with pytest.raises(ValueError, match="index"):
-            made.shuffled(position)
     for positions in (np.array([0.0]), np.array([[0]])):
         with pytest.raises(TypeError, match="flat array of integers"):
             made.samples_at(positions)

@@ -22,7 +22,8 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from holdfast import StreamingDataset
-from holdfast.loaders.order import Order, OrderParameters
+from holdfast.loaders.order import Order
+from holdfast.loaders.order_parameters import OrderParameters
 
 _BATCH = 16
 _NEW_READER_EVERY = 10
@@ -37,7 +38,7 @@ class Trainer:
         self.dataset = self._dataset(config["cache"])
         head = self.dataset.head
         assert head.samples == len(self.reference)
-        self.parameters = OrderParameters(head.samples, head.order.run, head.order.block, head.order.lanes)
+        self.parameters = OrderParameters.of(head.order, head.samples)
         self.dataset.close()  # workers are forked from a process without threads
         gc.freeze()  # else a full collection here copies, once, 36 MB of what its workers share with it
 

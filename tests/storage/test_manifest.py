@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from holdfast.storage.canonical import canonical_json
 from holdfast.storage.cid import CID
-from holdfast.storage.errors import ConfigError, FormatError
+from holdfast.storage.errors import ConfigError, FormatError, UnsupportedError
 from holdfast.storage.limits import MAX_HEAD_BYTES, MAX_MANIFEST_PAGE_BYTES
 from holdfast.storage.manifest import (
     PAGE_SHARDS,
@@ -47,6 +49,23 @@ def test_a_head_is_written_up_to_the_limit_of_its_readers_and_no_byte_further() 
     with pytest.raises(ConfigError, match=r"dataset\.json would have 1048577 bytes") as caught:
         encode_head(head(title="x" * (room + 1)))
     assert caught.value.hint
+
+
+def test_orders_of_both_versions_are_read_and_those_of_newer_ones_refused_by_name() -> None:
+    first = head(order=OrderHints(version=1, run=2, block=3, lanes=64))
+    second = head(order=OrderHints(version=2, run=2, block=3, lanes=64, stretch=5))
+    for one in (first, second):
+        assert decode_head(encode_head(one)) == one
+    assert b"stretch" not in encode_head(first)
+    document = json.loads(encode_head(second))
+    with pytest.raises(UnsupportedError, match="an order of version 3, this holdfast reads up to 2") as caught:
+        decode_head(canonical_json({**document, "order": {**document["order"], "version": 3}}))
+    assert caught.value.hint == "upgrade holdfast"
+    del document["order"]["stretch"]
+    with pytest.raises(FormatError, match="an order of version 2 has a stretch"):
+        decode_head(canonical_json(document))
+    del document["order"]["version"]  # as of a head that does not say it
+    assert decode_head(canonical_json(document)).order == first.order
 
 
 def test_twenty_thousand_partitions_are_refused_not_written() -> None:
