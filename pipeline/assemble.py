@@ -90,6 +90,20 @@ def make_head(
     )
 
 
+def crowded(head: Head) -> str | None:
+    """What to say of more lanes than suit a reader of all of them: the publisher chose their number."""
+    most, order = _AT_HAND_BYTES.get(head.shard_format), head.order
+    block_bytes = head.bytes * order.block * order.run // max(1, head.samples)
+    at_hand_bytes = min(order.lanes * block_bytes, head.bytes)
+    if most is None or order.lanes == 1 or at_hand_bytes <= most:
+        return None
+    fit = max(1, most // block_bytes)
+    return (
+        f"{order.lanes} lanes have {at_hand_bytes // MIB} MiB of {head.shard_format} at hand; a reader of all of them "
+        f"keeps {most // MIB} MiB decoded, and decodes again for each sample (lanes that fit: {fit})"
+    )
+
+
 def _that_fit(columns: dict[str, str]) -> dict[str, str]:
     """The columns that the head lists: a name may be as long as a tar header lets it."""
     listed: dict[str, str] = {}

@@ -22,7 +22,7 @@ from ..storage.errors import ConfigError
 from ..storage.limits import DEFAULT_LEAF_BYTES
 from ..storage.manifest import IndexFile, Shard, Writer
 from ..storage.order_hints import BLOCK_BYTES
-from .assemble import documents, make_head
+from .assemble import crowded, documents, make_head
 from .detect import AS_IT_LIES, SHARD_FORMAT, Detected, detect
 from .facts import MAX_COLUMNS
 from .keeper import Keeper
@@ -204,6 +204,8 @@ class _Draft:
         self.progress.stage("finish", 0)
         columns = dict(sorted(self.columns.items())) if self.format in UNITED else self.columns
         head = make_head(self.format, self.shards, columns, self.run, self.options, self.writer)
+        if said := crowded(head):
+            self._warn(said)
         for path, data in documents(head, self.shards).items():
             self.entries[path] = self.keeper.keep_bytes(data, Path(path).suffix).entry
         return build_tree(self.entries)

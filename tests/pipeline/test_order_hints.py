@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.pipeline.assemble import order_hints
+from holdfast.pipeline.assemble import crowded, order_hints
 from holdfast.pipeline.publish import publish
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.errors import ConfigError
 from holdfast.storage.limits import MIB
-from holdfast.storage.manifest import OrderHints, Shard
+from holdfast.storage.manifest import Head, OrderHints, Shard
 from holdfast.storage.order_hints import BLOCK_BYTES, suggest_hints
 from support.sources import manifest_of, tokens, tree_of
 
@@ -69,3 +69,16 @@ def test_the_publisher_may_choose_the_lanes(tmp_path: Path) -> None:
     for lanes in (0, 1025):
         with pytest.raises(ConfigError, match=f"{lanes} lanes are not possible"):
             publish(source, name="t", repo=repo, format="tokens", dtype="uint16", lanes=lanes)
+
+
+def test_lanes_that_no_reader_can_hold_decoded_are_warned_of() -> None:
+    def said(lanes: int, format_: str = "parquet", size: int = 1 << 30) -> str | None:
+        order = OrderHints(version=2, run=1500, block=8, lanes=lanes, stretch=22)
+        about = {"samples": size // 700, "shards": 1, "bytes": size, "leaf_size": MIB, "order": order}
+        return crowded(Head(shard_format=format_, **about))
+
+    text = said(64)
+    assert text is not None
+    assert "64 lanes have 512 MiB of parquet at hand; a reader of all of them keeps 64 MiB decoded" in text
+    assert "lanes that fit: 7" in text
+    assert said(4) is said(64, "tar") is said(64, size=60 * MIB) is None
