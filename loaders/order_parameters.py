@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from ..storage.manifest import OrderHints
 from .permutation import MAX_SIZE
 
-# of version 2: they keep its products and the numbers of its permutations below 2**61
-_LIMITS_V2 = {"samples": MAX_SIZE, "run": 1 << 40, "block": 1 << 20, "lanes": 1 << 20, "stretch": MAX_SIZE}
+# of version 2, as in a head: they keep its products and the numbers of its permutations below 2**61
+_LIMITS_V2 = {"samples": MAX_SIZE, "run": 1 << 40, "block": 1 << 20, "lanes": 1 << 10, "stretch": MAX_SIZE}
 
 
 @dataclass(frozen=True, slots=True)

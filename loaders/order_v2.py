@@ -11,7 +11,6 @@ import numpy as np
 from .order_parameters import OrderParameters
 from .permutation import U64, Permutation, permute, permute_each, round_keys, round_keys_array
 
-_TABLE_LANES = 1024  # as a head has at most: their keys are computed once
 _ONE = np.uint64(1)
 
 
@@ -27,8 +26,7 @@ class OrderV2:
         longest = self._base + (self._longer > 0)
         self._blocks = -(-longest // self._block) + 1  # more than any lane has
         self._stretch = parameters.stretch * parameters.run
-        lanes = np.arange(min(parameters.lanes, _TABLE_LANES), dtype=np.uint64)
-        self._lane_keys = round_keys_array(key, _ONE + lanes)
+        self._lane_keys = round_keys_array(key, _ONE + np.arange(parameters.lanes, dtype=np.uint64))
         self.stretches = Permutation(max(1, parameters.samples // self._stretch), round_keys(key, 0))
 
     def sample_at(self, position: int) -> int:
@@ -85,14 +83,9 @@ class OrderV2:
         inside = np.flatnonzero((places >= heads) & (places < heads + wholes * run))
         behind = places[inside] - heads[inside]
         slots = behind // run
-        moved = permute_each(slots, wholes[inside], self._keys_of(lanes[inside]))
+        moved = permute_each(slots, wholes[inside], self._lane_keys[:, lanes[inside].astype(np.intp)])
         places[inside] += (moved - slots) * run  # wraps around, and back
         return places
-
-    def _keys_of(self, lanes: U64) -> U64:
-        if self._parameters.lanes <= _TABLE_LANES:
-            return self._lane_keys[:, lanes.astype(np.intp)]
-        return round_keys_array(self._key, _ONE + lanes)
 
     def _sequence(self, indices: U64) -> U64:
         stretch = np.uint64(self._stretch)

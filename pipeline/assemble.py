@@ -50,7 +50,7 @@ def order_hints(
     publisher wants.
     """
     samples = sum(shard.samples for shard in shards)
-    sample_bytes = max(1, sum(shard.bytes for shard in shards) // max(1, samples))
+    sample_bytes = _sample_bytes(sum(shard.bytes for shard in shards), samples)
     if format_ == "tokens":
         run = TOKEN_RUN
     elif format_ in ("tar.zst", "jsonl.zst"):
@@ -61,6 +61,10 @@ def order_hints(
     return suggest_hints(
         samples, run, sample_bytes, block_bytes, leaf_bytes=leaf_bytes, at_hand_bytes=at_hand_bytes, lanes=lanes
     )
+
+
+def _sample_bytes(total_bytes: int, samples: int) -> int:
+    return max(1, total_bytes // max(1, samples))
 
 
 def make_head(
@@ -93,7 +97,7 @@ def make_head(
 def crowded(head: Head) -> str | None:
     """What to say of more lanes than suit a reader of all of them: the publisher chose their number."""
     most, order = _AT_HAND_BYTES.get(head.shard_format), head.order
-    block_bytes = head.bytes * order.block * order.run // max(1, head.samples)
+    block_bytes = order.block * order.run * _sample_bytes(head.bytes, head.samples)
     at_hand_bytes = min(order.lanes * block_bytes, head.bytes)
     if most is None or order.lanes == 1 or at_hand_bytes <= most:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .limits import DEFAULT_LEAF_BYTES
 from .manifest import OrderHints
 
 BLOCK_BYTES = 8 << 20
@@ -17,7 +18,7 @@ def suggest_hints(
     sample_bytes: int,
     block_bytes: int = BLOCK_BYTES,
     *,
-    leaf_bytes: int = 1 << 20,
+    leaf_bytes: int = DEFAULT_LEAF_BYTES,
     at_hand_bytes: int | None = None,
     lanes: int | None = None,
 ) -> OrderHints:

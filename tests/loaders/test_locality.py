@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from holdfast import StreamingDataset
+from holdfast.loaders.epoch import Epoch
 from holdfast.loaders.order import Order
 from holdfast.loaders.order_parameters import OrderParameters
 from holdfast.pipeline.assemble import TOKEN_RUN
+from holdfast.storage.errors import FormatError
 from holdfast.storage.limits import MIB
-from holdfast.storage.manifest import OrderHints
+from holdfast.storage.manifest import Head, OrderHints, Partition
 from holdfast.storage.order_hints import suggest_hints
 from support.mirror_server import MirrorServer
 
@@ -176,3 +178,10 @@ def test_a_dataset_of_version_1_is_read_in_its_order(
     order = Order(bytes(dataset.uri.root), 4, 0, OrderParameters(50, 3, 2, 4, 1))
     assert [sample["__index__"] for sample in dataset] == order.samples_at(np.arange(50)).tolist()
     dataset.close()
+
+
+def test_a_head_whose_order_nobody_can_compute_is_refused() -> None:
+    order = OrderHints(version=2, run=1 << 39, block=1, lanes=2, stretch=1 << 39)
+    head = Head(shard_format="tar", samples=9, shards=1, bytes=9, leaf_size=16384, order=order)
+    with pytest.raises(FormatError, match="the order of this dataset is not possible: a stretch"):
+        Epoch.of(head, Partition(name="default", first_sample=0, samples=9), None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.pipeline.assemble import crowded, order_hints
+from holdfast.pipeline.assemble import _AT_HAND_BYTES, crowded, order_hints
 from holdfast.pipeline.publish import publish
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.errors import ConfigError
@@ -82,3 +82,21 @@ def test_lanes_that_no_reader_can_hold_decoded_are_warned_of() -> None:
     assert "64 lanes have 512 MiB of parquet at hand; a reader of all of them keeps 64 MiB decoded" in text
     assert "lanes that fit: 7" in text
     assert said(4) is said(64, "tar") is said(64, size=60 * MIB) is None
+
+
+def test_lanes_that_publish_chooses_are_never_warned_of() -> None:
+    for size in range(1 << 29, 1 << 33, (1 << 28) + 12_345):
+        samples = size // 701 - 3
+        order = order_hints("parquet", [_shard(size, samples)], 1497, BLOCK_BYTES, MIB)
+        head = Head(shard_format="parquet", samples=samples, shards=1, bytes=size, leaf_size=MIB, order=order)
+        assert crowded(head) is None, size
+
+
+def test_who_publishes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_AT_HAND_BYTES, "parquet", 1000)
+    source = tmp_path / "src"
+    source.mkdir()
+    (source / "a.txt").write_text("".join(f"line {number}\n" for number in range(1000)))
+    about = {"name": "t", "repo": tmp_path / "repo"}
+    assert any("7 lanes have" in text for text in publish(source, lanes=7, **about).warnings)
+    assert not publish(source, **about).warnings
