@@ -8,6 +8,7 @@ from functools import partial
 
 from ..storage.errors import ConfigError, FormatError
 from ..storage.manifest import Shard
+from ..storage.scatter import spread
 from ..storage.shards.zstd import pieces
 from .decoded_files import AbandonedError, DecodedFile, DecodedFiles, finished
 from .errors import SampleError
@@ -48,12 +49,13 @@ class DecompressedShard:
         self._closed = False
 
     @property
-    def _here(self) -> bool:
+    def whole(self) -> bool:
+        """See `Ranges`."""
         return self._decoded is not None and not self._decoded.closed
 
     def prefetch(self, start: int, end: int, urgency: float) -> int:
         """Ask for the shard, all of it; how many bytes had to be asked for."""
-        if self._made is not None or self._here or self._broken:
+        if self._made is not None or self.whole or self._broken:
             return 0
         self._requests += 1
         if self._requests % _LOOK_EVERY != 1:
@@ -73,15 +75,15 @@ class DecompressedShard:
         """See `Ranges`."""
         return self.read(start, end).tobytes()
 
-    def fill(self, start: int, out: memoryview) -> None:
+    def fill(self, start: int, *outs: memoryview) -> None:
         """See `Ranges`."""
-        out[:] = self.read(start, start + len(out))
+        spread(self.read(start, start + sum(map(len, outs))), outs)
 
     def read(self, start: int, end: int) -> memoryview:
         """The bytes [start, end). Waits; raises what fetching raises, and `SampleError` for a stream that is broken."""
         if self._broken is not None:
             raise SampleError(self._broken.message)
-        if not self._here:
+        if not self.whole:
             made, self._made = self._made, None
             try:
                 self._decoded = made.result() if made else self._make(self._opened().read(0, self._shard.bytes))

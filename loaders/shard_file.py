@@ -161,9 +161,10 @@ class ShardFile:
         """As `read`, but copied, and no page of the map is touched: these count as memory of this process."""
         return self._once_here(start, end, lambda: self._file.copy(start, end))
 
-    def fill(self, start: int, out: memoryview) -> None:
-        """As `copy`, of len(out) bytes, into `out`."""
-        self._once_here(start, start + len(out), lambda: self._file.fill(start, out) or None)
+    def fill(self, start: int, *outs: memoryview) -> None:
+        """As `copy`, from `start` on, into `outs`, one after the other."""
+        end = start + sum(map(len, outs))
+        self._once_here(start, end, lambda: self._file.fill(start, *outs) or None)
 
     def _once_here(self, start: int, end: int, take: Callable[[], T | None]) -> T:
         """What `take` gives of the bytes [start, end). It gives None where a leaf of them is gone again: then they are

@@ -20,6 +20,7 @@ from ..storage.blocks.verified_file import VerifiedFile
 from ..storage.cid import CID
 from ..storage.dag.layout import FileLayout
 from ..storage.errors import BlockMissingError, DiskFullError, HashMismatchError
+from ..storage.scatter import spread
 
 LOG = logging.getLogger("holdfast.cache")
 _AGAIN_S = 30.0
@@ -196,14 +197,14 @@ class CachedFile:
         found = self.view(start, end)
         return None if found is None else found.tobytes()
 
-    def fill(self, start: int, out: memoryview) -> bool:
+    def fill(self, start: int, *outs: memoryview) -> bool:
         """See `VerifiedFile.fill`; False where `view` gives None."""
         if not self._spared and self._file is not None:
-            self._file.fill(start, out)
+            self._file.fill(start, *outs)
             return True
-        found = self.view(start, start + len(out))
+        found = self.view(start, start + sum(map(len, outs)))
         if found is not None:
-            out[:] = found
+            spread(found, outs)
         return found is not None
 
     def map(self) -> memoryview | None:

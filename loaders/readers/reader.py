@@ -11,6 +11,10 @@ Members = Literal["bytes", "memoryview", "uint8"]  # what the members of a tar a
 class Ranges(Protocol):
     """Bytes of a shard, or what it holds decompressed."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of it has to be asked for."""
+
     def prefetch(self, start: int, end: int, urgency: float) -> int:
         """Ask for the bytes [start, end) without waiting; how many bytes had to be asked for."""
 
@@ -20,8 +24,8 @@ class Ranges(Protocol):
     def copy(self, start: int, end: int) -> bytes:
         """The same, copied. Waits."""
 
-    def fill(self, start: int, out: memoryview) -> None:
-        """As `copy`, from `start` on, into `out`. Waits."""
+    def fill(self, start: int, *outs: memoryview) -> None:
+        """As `copy`, from `start` on, into `outs`, one after the other. Waits."""
 
     def close(self) -> None:
         """Give it back. Idempotent."""

@@ -30,12 +30,13 @@ class TarReader:
         """See `Reader.close`."""
         self._file.close()
 
-    def _span(self, index: int) -> tuple[int, int]:
+    def span(self, index: int) -> tuple[int, int]:
+        """Where a sample starts and ends in the shard."""
         return int(self._offsets[index]), int(self._offsets[index + 1])
 
     def prefetch(self, index: int, urgency: float) -> int:
         """See `Reader.prefetch`."""
-        return self._file.prefetch(*self._span(index), urgency)
+        return self._file.prefetch(*self.span(index), urgency)
 
     def _check_size(self, index: int, size: int) -> None:
         if size > MAX_SAMPLE_BYTES:
@@ -46,7 +47,7 @@ class TarReader:
 
     def sample(self, index: int) -> Sample:
         """Extension → bytes, or a view of them."""
-        start, end = self._span(index)
+        start, end = self.span(index)
         copy = self._file.copy
         if not self._views:
             self._check_size(index, end - start)

@@ -13,9 +13,11 @@ from ..batches import Indices, Rows
 from ..decode import handler_of
 from ..errors import SampleError
 from ..shard_table import ShardTable
-from .collated import collated_members
-from .tar import MAX_SAMPLE_BYTES
-from .tar_tensors import Row, TensorTarReader
+from .alike import Span, Taken, take_alike
+from .member_column import MemberColumn
+from .tar_tensors import TensorTarReader
+
+_TRIES = 8  # batches in a row that are read as if their samples were alike, and are not, before none is any more
 
 
 class TarColumns:
@@ -27,6 +29,7 @@ class TarColumns:
         self, shards: ShardTable, first: int, reader: Callable[[int], TensorTarReader], ahead: Callable[[], int]
     ) -> None:
         self._shards, self._first, self._reader, self._ahead = shards, first, reader, ahead
+        self._tries = _TRIES
 
     def locate(self, batches: Sequence[Indices]) -> Iterable[Rows]:
         """See `Columns.locate`."""
@@ -37,11 +40,13 @@ class TarColumns:
 
     def prefetch(self, rows: Rows, urgency: float) -> int:
         """See `Columns.prefetch`."""
-        asked, shards, ahead = 0, set[int](), self._ahead()
-        for shard, at in zip(rows.shards.tolist(), rows.offsets.tolist(), strict=True):
-            if shard in shards or len(shards) < ahead:
-                shards.add(shard)
-                asked += self._reader(shard).prefetch(at, urgency)
+        shards = rows.shards.tolist()
+        some = list(dict.fromkeys(shards))[: self._ahead()]
+        wanted = {shard for shard in some if not self._reader(shard).whole}
+        asked = 0
+        if wanted:
+            for shard, at in zip(shards, rows.offsets.tolist(), strict=True):
+                asked += self._reader(shard).prefetch(at, urgency) if shard in wanted else 0
         return asked
 
     def take(self, rows: Rows) -> dict[str, Any]:
@@ -49,13 +54,31 @@ class TarColumns:
 
         The extensions are those of the first sample. `SampleError` where another lacks one.
         """
+        keys, columns = self._together(rows) or self._one_by_one(rows)
+        batch = {name: column.taken(name, keys) for name, column in columns.items()}
+        return {**batch, "__key__": keys, "__index__": torch.from_numpy(rows.indices)}
+
+    def _together(self, rows: Rows) -> Taken | None:
+        numbers = rows.shards.tolist()
+        if not self._tries or len(set(numbers)) > self._ahead():  # one that is opened could close another of the batch
+            return None
+        readers = {number: self._reader(number) for number in set(numbers)}
+        spans = [
+            Span(readers[number], *readers[number].span(at))
+            for number, at in zip(numbers, rows.offsets.tolist(), strict=True)
+        ]
+        taken = take_alike(spans, spans[0].reader.members(int(rows.offsets[0])))
+        self._tries = _TRIES if taken else self._tries - 1
+        return taken
+
+    def _one_by_one(self, rows: Rows) -> Taken:
         keys: list[str] = []
-        columns: dict[str, _Column] = {}
+        columns: dict[str, MemberColumn] = {}
         for shard, at in zip(rows.shards.tolist(), rows.offsets.tolist(), strict=True):
             reader = self._reader(shard)
             members = reader.members(at)
             if not keys:
-                columns = {name: _Column(len(rows.shards), handler_of(name)) for name in members.spans}
+                columns = {name: MemberColumn(len(rows.shards), handler_of(name)) for name in members.spans}
             for name, column in columns.items():
                 span = members.spans.get(name)
                 if span is None:
@@ -65,41 +88,8 @@ class TarColumns:
                         hint="iterate over the dataset itself, or give a collate_fn",
                     )
                 if column.handler is None:
-                    reader.fill(members, name, column.row(span[1] - span[0]))
+                    reader.fill(members.start + span[0], column.row(span[1] - span[0]).data)
                 else:
                     column.values.append(reader.value(members, name, column.handler))
             keys.append(members.key)
-        batch = {name: column.taken(name, keys) for name, column in columns.items()}
-        return {**batch, "__key__": keys, "__index__": torch.from_numpy(rows.indices)}
-
-
-class _Column:
-    """Of a batch of so many samples: `values`, or bytes that come row by row, as one tensor while they are as long."""
-
-    def __init__(self, samples: int, handler: Callable[[bytes], Any] | None = None) -> None:
-        self.handler, self.values = handler, list[Any]()
-        self._samples, self._rows = samples, 0
-        self._whole: torch.Tensor | None = None
-        self._array: Row | None = None
-
-    def row(self, length: int) -> Row:
-        """Where the bytes of the next sample go."""
-        if not self._rows and self._samples * length <= MAX_SAMPLE_BYTES:  # else what one sample says takes all memory
-            # by numpy, which asks for huge pages: in place of 488,000 page faults in 2 GB of batches, 1,200
-            self._array = np.empty((self._samples, length), np.uint8)
-            self._whole = torch.from_numpy(self._array)
-        self._rows += 1
-        if self._array is not None:
-            if length == self._array.shape[1]:
-                row: Row = self._array[self._rows - 1]
-                return row
-            assert self._whole is not None
-            self.values = [row.clone() for row in self._whole[: self._rows - 1]]
-            self._whole = self._array = None
-        self.values.append(torch.empty(length, dtype=torch.uint8))
-        apart: Row = self.values[-1].numpy()
-        return apart
-
-    def taken(self, name: str, keys: list[str]) -> Any:
-        """What the batch gets. Raises `SampleError` for values that make no batch."""
-        return collated_members(name, self.values, keys) if self._whole is None else self._whole
+        return keys, columns

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from ...storage.errors import FormatError
@@ -21,8 +19,6 @@ from .reader import Ranges, Sample
 from .tar import TarReader
 
 _HEADERS = 2048  # bytes that are read where a header is: often the next one, and a label, lie behind it
-
-Row = npt.NDArray[np.uint8]
 
 
 class Located(NamedTuple):
@@ -37,9 +33,14 @@ class Located(NamedTuple):
 class TensorTarReader(TarReader):
     """See the module. Members of text, numbers and JSON become values, as `Decoder` makes them."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether no sample has to be asked for."""
+        return self._file.whole
+
     def members(self, index: int) -> Located:
         """Where the members of a sample are. Waits."""
-        start, end = self._span(index)
+        start, end = self.span(index)
         self._check_size(index, end - start)
         read = _nearby(self._file, start, end)
         try:
@@ -50,19 +51,27 @@ class TensorTarReader(TarReader):
 
     def value(self, members: Located, name: str, handler: Callable[[bytes], Any]) -> Any:
         """A member as a value. Raises `SampleError` for one that is not sound."""
+        return self.decoded(members.key, name, members.read(*members.spans[name]), handler)
+
+    def decoded(self, key: str, name: str, data: bytes, handler: Callable[[bytes], Any]) -> Any:
+        """As `value`, of bytes that are at hand."""
         try:
-            return handler(members.read(*members.spans[name]))
+            return handler(data)
         except NOT_THE_SAMPLES:
             raise
         except Exception as error:
             raise SampleError(
-                f"{self._shard.path}, sample {members.key!r}: member {name!r} cannot be decoded: {error}",
+                f"{self._shard.path}, sample {key!r}: member {name!r} cannot be decoded: {error}",
                 hint="pass decode=None to get its bytes",
             ) from error
 
-    def fill(self, members: Located, name: str, row: Row) -> None:
-        """The bytes of a member, into `row`, which is as long."""
-        self._file.fill(members.start + members.spans[name][0], row.data)
+    def fill(self, start: int, *outs: memoryview) -> None:
+        """The bytes of the shard from `start` on, into `outs`, one after the other. Waits."""
+        self._file.fill(start, *outs)
+
+    def copy(self, start: int, end: int) -> bytes:
+        """The bytes [start, end) of the shard. Waits."""
+        return self._file.copy(start, end)
 
     def sample(self, index: int) -> Sample:
         """Extension → uint8 [bytes], or a value."""
@@ -73,7 +82,7 @@ class TensorTarReader(TarReader):
                 sample[name] = self.value(members, name, handler)
             else:
                 sample[name] = torch.empty(high - low, dtype=torch.uint8)
-                self.fill(members, name, sample[name].numpy())
+                self.fill(members.start + low, sample[name].numpy().data)
         return sample
 
 

@@ -27,6 +27,7 @@ from types import TracebackType
 
 from ..dag.layout import FileLayout
 from ..errors import DiskFullError, HashMismatchError, StoreError
+from ..scatter import behind
 from .byte_lock import LOCK_S, lock_byte, lock_in_time
 from .stamp import Stamp
 
@@ -201,12 +202,18 @@ class VerifiedFile:
             raise self._shorter()
         return data
 
-    def fill(self, start: int, out: memoryview) -> None:
-        """As `copy`, from `start` on, into memory of the caller's: it need not be fetched from the host, or zeroed."""
-        at, left = start, out
+    def fill(self, start: int, *outs: memoryview) -> None:
+        """As `copy`, from `start` on, into memory of the caller's: it need not be fetched from the host, or zeroed.
+
+        `outs` are filled one after the other; a thousand at the most, by one call of the system as a rule.
+        """
+        left = sum(map(len, outs))
         try:
-            while left and (count := os.preadv(self._fd, [left], at)):
-                at, left = at + count, left[count:]
+            count = os.preadv(self._fd, outs, start)
+            while count and (left := left - count):
+                start += count
+                outs = (*behind(outs, count),)
+                count = os.preadv(self._fd, outs, start)
         except OSError as error:
             raise disk_error(error, self.path) from error
         if left:

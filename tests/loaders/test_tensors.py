@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader as TorchLoader
 
 from holdfast import DataLoader, IndexedDataset, Mixture, StreamingDataset
 from holdfast.loaders.errors import SampleError
-from holdfast.loaders.readers.tar_columns import _Column
+from holdfast.loaders.readers.member_column import MemberColumn
 from holdfast.storage.blocks.verified_file import VerifiedFile
 from holdfast.storage.errors import StoreError
 from support.full_disk import FullDisk
@@ -253,7 +253,7 @@ def test_a_file_that_became_shorter_fills_nothing(tmp_path: Path) -> None:
 
 
 def test_what_one_sample_says_takes_no_memory_for_all() -> None:
-    column = _Column(1 << 40)
+    column = MemberColumn(1 << 40)
     column.row(2048)[:] = 1
     column.row(2048)[:] = 2
     assert column.taken("bin", ["a"]).tolist() == [[1] * 2048, [2] * 2048]
