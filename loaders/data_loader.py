@@ -13,10 +13,11 @@ import torch.utils.data
 
 from ..storage.errors import ConfigError
 from .dataset import StreamingDataset
-from .elastic import ElasticDataset
+from .elastic import ElasticDataset, Terms
+from .errors import SampleError
 from .progress_line import ProgressLine
 from .readers.collated import collate_tensors
-from .skip import HOLE, Collate, in_step
+from .skip import HOLE, Collate, Counted, in_step, without_holes
 
 _OF_DATASET = frozenset(inspect.signature(StreamingDataset.__init__).parameters) - {"self", "uri", "batch_size"}
 
@@ -31,7 +32,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     Args:
         dataset: a `StreamingDataset` or `Mixture`, or the URI of a dataset; then `options` may hold what
             `StreamingDataset` takes.
-        batch_size: samples a batch.
+        batch_size: samples a batch; None: as many as the dataset was made with, or 1.
         num_workers: processes that decode, or collate; 0: this one. None is started where samples are neither decoded
             (`decode=None`) nor collated by a function of yours: then they are built here, out of the cache's map.
             A `worker_init_fn` or a `timeout` starts them in any case.
@@ -43,7 +44,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __init__(
         self,
         dataset: ElasticDataset | str | os.PathLike[str],
-        batch_size: int = 1,
+        batch_size: int | None = None,
         num_workers: int = 0,
         *,
         progress: bool = False,
@@ -51,22 +52,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     ) -> None:
         if not isinstance(dataset, ElasticDataset):
             given = {name: options.pop(name) for name in _OF_DATASET & options.keys()}
-            dataset = StreamingDataset(os.fspath(dataset), batch_size=batch_size, **given)
-        elif dataset.batch_size not in (None, batch_size):
-            raise ConfigError(
-                f"batch_size={batch_size}, but the dataset was made with batch_size={dataset.batch_size}",
-                hint="leave it out of one of them",
-            )
-        if batch_size is None or batch_size < 1:
-            raise ConfigError(f"batch_size={batch_size}: expected 1 or more", hint="batch_size=1 gives single samples")
-        dataset.batch_size = batch_size
+            dataset = StreamingDataset(os.fspath(dataset), **given)
         self._started: tuple[int, int] | None = None  # epoch, and the position that the pass began at
         self._delivered, self._progress = 0, progress
-        super().__init__(dataset, batch_size=batch_size, num_workers=num_workers, **options)
+        super().__init__(dataset, batch_size=_batch_size(batch_size, dataset), num_workers=num_workers, **options)
         if dataset.tensors and self.collate_fn is torch.utils.data.default_collate:
             self.collate_fn = collate_tensors
-        if dataset.skips:
-            self.collate_fn = Collate(self.collate_fn)
+        self._collate = self.collate_fn  # which sees samples, and not what is left out
+        if dataset.skips or num_workers:
+            self.collate_fn = Collate(self._collate)
 
     @property
     def _streaming(self) -> ElasticDataset:
@@ -77,16 +71,31 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """The epoch of the next pass; see `StreamingDataset.set_epoch`."""
         self._streaming.set_epoch(epoch)
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next pass: where a training that goes on from a loaded state begins its loop."""
+        return self._streaming.next_start()[0]
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self._started, self._delivered = self._streaming.next_start(), 0
+        dataset = self._streaming
         self._check_size()
-        self._streaming.holes = self._streaming.skips
-        try:
-            batches = self._here() or super().__iter__()
-            if self._streaming.skips and self._streaming.in_step:
-                batches = in_step(batches)
-        finally:
-            self._streaming.holes = False
+        self._started, self._delivered = dataset.begin(), 0
+        assert self.batch_size is not None
+        with dataset.under(Terms(*self._started, self.batch_size, dataset.skips)):
+            batches = self._here() or self._counted(super().__iter__())
+        if dataset.skips and dataset.in_step:
+            batches = in_step(batches, self._stand_in)
+        return self._deliver(batches)
+
+    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            if isinstance(batch, Counted):
+                if self.num_workers:
+                    self._streaming.count(batch.samples, batch.skipped)
+                batch = batch.batch
+            yield batch
+
+    def _deliver(self, batches: Iterator[Any]) -> Iterator[Any]:
         with self._line() as line:
             try:
                 for batch in batches:
@@ -100,6 +109,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                     traceback.clear_frames(error.__traceback__)
                     batches = iter(())
                 raise
+
+    def _stand_in(self) -> Any:
+        """The first batch of the epoch that can be built: it was delivered before the state that this pass began at."""
+        assert self.batch_size is not None
+        assert self._started is not None
+        for samples in self._streaming.batches_from_start(self._started[0], self.batch_size):
+            if found := list(without_holes(samples)):
+                return self._collate(found)
+        raise SampleError("every sample of this rank was left out", hint='on_error="raise" says why')
 
     def _line(self) -> ProgressLine:
         assert self.batch_size is not None
@@ -115,19 +133,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         dataset = self._streaming
         if not isinstance(dataset, StreamingDataset) or dataset.decodes or self.pin_memory or dataset.skips:
             return None
-        if self.collate_fn not in (torch.utils.data.default_collate, collate_tensors):
+        if self._collate not in (torch.utils.data.default_collate, collate_tensors):
             return None  # may be dear itself
         if self.num_workers and (self.worker_init_fn is not None or self.timeout):
             return None  # of workers: whoever says what they do wants them
         assert self.batch_size is not None
         batches = dataset._batches(self.batch_size, drop_last=self.drop_last)
-        return self._collated() if batches is None and self.num_workers else batches
+        return self._collated(iter(dataset)) if batches is None and self.num_workers else batches
 
-    def _collated(self) -> Iterator[Any]:
-        samples = iter(self._streaming)
+    def _collated(self, samples: Iterator[Any]) -> Iterator[Any]:
         while batch := list(islice(samples, self.batch_size)):
             if len(batch) == self.batch_size or not self.drop_last:
-                yield self.collate_fn(batch)
+                yield self._collate(batch)
 
     def _check_size(self) -> None:
         samples = len(self._streaming)
@@ -139,7 +156,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def state_dict(self) -> dict[str, Any]:
         """Where this loader stands: a small dict of numbers and texts, for a checkpoint."""
-        if self._started is None or self._started[0] != self._streaming.next_start()[0]:
+        if self._started is None or self._streaming.is_asked_for_another(self._started[0]):
             return self._streaming.state_at(*self._streaming.next_start(), 0)
         assert self.batch_size is not None
         return self._streaming.state_at(*self._started, self._delivered * self.batch_size)
@@ -148,3 +165,16 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Go on from a state: the next pass begins behind the batches that were delivered when it was saved."""
         self._streaming.load_state_dict(state)
         self._started = None
+
+
+def _batch_size(given: int | None, dataset: ElasticDataset) -> int:
+    """Raises `ConfigError` for none, and for two that differ."""
+    size = given if given is not None else dataset.batch_size or 1
+    if size < 1:
+        raise ConfigError(f"batch_size={size}: expected 1 or more", hint="batch_size=1 gives single samples")
+    if dataset.batch_size not in (None, size):
+        raise ConfigError(
+            f"batch_size={size}, but the dataset was made with batch_size={dataset.batch_size}",
+            hint="leave it out of one of them",
+        )
+    return size

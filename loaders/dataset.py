@@ -132,8 +132,10 @@ class StreamingDataset(ElasticDataset):
         view = self._access.view()
         if view.columns() is None or self._access.decodes or self.skips:
             return None
-        share = self._begin(0, 1)
-        order = Order(bytes(self.uri.root), self.seed, self._reading, view.parameters, self.shuffle)
+        self._begin()
+        share = self._shared_out()
+        assert self._begun is not None
+        order = Order(bytes(self.uri.root), self.seed, self._begun[0], view.parameters, self.shuffle)
         parts = map(order.samples_at, share.positions(self._taken))
         found = self._access.batches(rebatch(parts, batch_size, drop_last=drop_last))
         return None if found is None else self._deliver_batches(found)
@@ -167,8 +169,7 @@ class StreamingDataset(ElasticDataset):
         """`dataset.json`: counts, columns, partitions."""
         return self._access.head
 
-    def stats(self) -> LoaderStats:
-        """What this process has read so far; workers count for themselves, a fetcher for all of them."""
+    def _stats(self) -> LoaderStats:
         return self._access.stats()
 
     def close(self) -> None:

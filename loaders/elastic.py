@@ -5,6 +5,9 @@ from __future__ import annotations
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,19 @@ from .share import TAILS, Share, Tail
 from .shared_start import SharedStart
 from .skip import HOLE
 from .state import Dealt, Pass, State
-from .stats import LoaderStats
+from .stats import LoaderStats, Meter
+
+_TAKERS = (1 << 62) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What `DataLoader` says of a pass when it begins, to all of its workers."""
+
+    epoch: int
+    start: int
+    batch_size: int
+    holes: bool  # whether a sample that was left out comes as a hole
 
 
 class ElasticDataset(IterableDataset[Any], ABC):
@@ -33,10 +48,14 @@ class ElasticDataset(IterableDataset[Any], ABC):
         self.batch_size, self.tail = batch_size, tail
         self.rank, self.world_size = _rank(rank, world_size)
         self._next = SharedStart()
+        self.terms: Terms | None = None  # of a pass of `DataLoader` that begins just now; its workers keep them
+        self._used = False  # whether they were
+        self._passes = 0  # of this process, where it is a worker
         self._resumed: State | None = None  # of this process alone: a worker's own
-        self._share: Share | None = None  # of the pass that this process makes or made last
-        self._reading = self._taken = 0  # its epoch, and how many positions of it were consumed
-        self.holes = False  # whether a sample that was left out comes as a hole: `DataLoader` asks for it
+        self._begun: tuple[int, int] | None = None  # epoch and start of the pass that this process makes, or made last
+        self._share: Share | None = None  # of that pass, once the first sample was asked for
+        self._taken = 0  # how many positions of it were consumed
+        self._built = Meter()  # what workers built, as `DataLoader` hears of it
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next pass: it shuffles anew."""
@@ -47,6 +66,10 @@ class ElasticDataset(IterableDataset[Any], ABC):
     def next_start(self) -> tuple[int, int]:
         """The epoch of the next pass, and the position at which it begins: 0 unless a state was loaded."""
         return self._next.peek()
+
+    def is_asked_for_another(self, epoch: int) -> bool:
+        """Whether an epoch other than this one was set since a pass began."""
+        return self._next.asked not in (None, epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Where this dataset stands: a small dict of numbers and texts, for a checkpoint. O(1), whatever was read.
@@ -60,11 +83,14 @@ class ElasticDataset(IterableDataset[Any], ABC):
                 "the workers of a plain torch DataLoader do not say how much of what they read was used",
                 hint="use holdfast.DataLoader, or torchdata's StatefulDataLoader, and call their state_dict()",
             )
-        if self._share is None or (worker is None and self._reading != self._next.peek()[0]):
+        if self._resumed is not None:
+            return self._resumed.encode()
+        if self._begun is None or (worker is None and self.is_asked_for_another(self._begun[0])):
             return self.state_at(*self._next.peek(), 0)
-        if self._share.workers == 1:
-            return self._state(self._reading, self._share.position_behind(self._taken)).encode()
-        return State(self._pass(), self._reading, self._share.start, self._taken, self._dealt(self._share)).encode()
+        dealt = self._dealt()
+        if dealt.workers == 1:
+            return self.state_at(*self._begun, self._taken)
+        return State(self._pass(), *self._begun, self._taken, dealt).encode()
 
     def state_at(self, epoch: int, start: int, delivered: int) -> dict[str, Any]:
         """The state of a pass that began at `start` when each rank has delivered so many of its samples."""
@@ -79,7 +105,7 @@ class ElasticDataset(IterableDataset[Any], ABC):
         a torchdata `StatefulDataLoader` saved for itself.
         """
         found = State.decode(state, self._pass())
-        self._share = None
+        self._begun = self._share = self._resumed = None
         if get_worker_info() is None and not found.taken:
             self._next.resume(found.epoch, found.start)
         else:
@@ -100,26 +126,83 @@ class ElasticDataset(IterableDataset[Any], ABC):
     def _read(self, epoch: int, positions: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
         """What comes at these positions; a `HOLE` where a sample was left out."""
 
-    def _dealt(self, share: Share) -> Dealt:
-        return Dealt(share.rank, share.world_size, share.worker, share.workers, share.batch_size, share.tail)
+    def _dealt(self) -> Dealt:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        batch_size = self.terms.batch_size if self.terms else self.batch_size or 1
+        return Dealt(self.rank, self.world_size, number, workers, batch_size, self.tail)
 
-    def _begin(self, number: int, workers: int) -> Share:
-        """A pass begins: at its start, or where a loaded state says."""
-        self._reading, start = self._next.take(number, workers, in_worker=get_worker_info() is not None)
-        self._taken, resumed, self._resumed = 0, self._resumed, None
-        if resumed is not None:
-            self._reading, start, self._taken = resumed.epoch, resumed.start, resumed.taken
-        share = Share(
-            self._samples(), self.rank, self.world_size, number, workers, self.batch_size or 1, start, self.tail
-        )
-        if resumed is not None:
-            resumed.check_dealt(self._dealt(share))
-        self._share = share
-        return share
+    def begin(self) -> tuple[int, int]:
+        """A pass begins, of this process or of workers: its epoch, and the position at which it begins.
+
+        What it is of is settled here and now, whenever its first sample is asked for.
+        """
+        return self._next.take()
+
+    def _begin(self) -> None:
+        worker, self._share, self._taken = get_worker_info(), None, 0
+        if self._resumed is not None:
+            self._resumed.check_dealt(self._dealt())
+            self._begun, self._taken = (self._resumed.epoch, self._resumed.start), self._resumed.taken
+        elif self.terms is not None and not self._used:
+            self._begun = self.terms.epoch, self.terms.start
+            if worker is not None:
+                self._next.passed(worker.num_workers)
+        elif worker is None:
+            self._begun = self.begin()
+        elif self.terms is not None:
+            self._begun = self._next.passed(worker.num_workers)
+        else:
+            taker = (worker.seed - worker.id + self._passes) & _TAKERS
+            first = not self._passes
+            self._begun = self._next.take_by_worker(worker.id, worker.num_workers, taker, first=first)
+        self._used, self._resumed = self.terms is not None, None
+        self._passes += worker is not None
+
+    def _shared_out(self) -> Share:
+        """What this process delivers of the pass that has begun."""
+        if self._share is None:
+            assert self._begun is not None
+            dealt = self._dealt()
+            self._share = Share(
+                self._samples(), dealt.rank, dealt.world_size, dealt.worker, dealt.workers, dealt.batch_size,
+                self._begun[1], self.tail,
+            )  # fmt: skip
+        return self._share
+
+    def batches_from_start(self, epoch: int, size: int) -> Iterator[list[Any]]:
+        """The samples of this rank from the beginning of an epoch on, in batches; holes where some were left out."""
+        share = Share(self._samples(), self.rank, self.world_size, tail=self.tail)
+        samples = self._read(epoch, share.positions(chunk=size))
+        while batch := list(islice(samples, size)):
+            yield batch
+
+    @contextmanager
+    def under(self, terms: Terms) -> Iterator[None]:
+        """What begins in here is a pass on these terms, in this process or in workers that are made in here."""
+        self.terms, self._used = terms, False
+        try:
+            yield
+        finally:
+            self.terms = None
+
+    def count(self, samples: int, skipped: int) -> None:
+        """Workers built so many, and left out so many."""
+        self._built.begin()
+        self._built.samples += samples
+        self._built.skipped += skipped
+
+    def stats(self) -> LoaderStats:
+        """What was read so far, and from where: by this process, and samples by workers of our `DataLoader` too."""
+        here, built = self._stats(), self._built
+        return replace(
+            here, samples=here.samples + built.samples, skipped=here.skipped + built.skipped,
+            seconds=max(here.seconds, built.seconds),
+        )  # fmt: skip
 
     @abstractmethod
-    def stats(self) -> LoaderStats:
-        """What this process has read so far, and from where; workers count for themselves."""
+    def _stats(self) -> LoaderStats:
+        """What this process has read so far, and from where."""
 
     @property
     def tensors(self) -> bool:
@@ -133,22 +216,24 @@ class ElasticDataset(IterableDataset[Any], ABC):
 
     @property
     def in_step(self) -> bool:
-        """Whether there are other ranks, and each is to deliver as many samples as they do."""
-        return self.world_size > 1 and self.tail != "exact"
+        """Whether there are other ranks, which make as many steps."""
+        return self.world_size > 1
 
     def __iter__(self) -> Iterator[Any]:
-        return self._deliver(holes=self.holes)
+        self._begin()
+        return self._deliver(holes=self.terms is not None and self.terms.holes)
 
     def _deliver(self, *, holes: bool) -> Iterator[Any]:
         worker = get_worker_info()
-        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        if workers > 1 and self.batch_size is None:
+        if worker is not None and worker.num_workers > 1 and self.batch_size is None and self.terms is None:
             raise ConfigError(
-                f"{type(self).__name__} needs batch_size with {workers} workers: torch deals whole batches to them",
+                f"{type(self).__name__} needs batch_size with {worker.num_workers} workers: torch deals whole batches"
+                " to them",
                 hint=f"pass the DataLoader's batch_size to {type(self).__name__} too",
             )
-        share = self._begin(number, workers)
-        for sample in self._read(self._reading, share.positions(self._taken)):
+        share = self._shared_out()
+        assert self._begun is not None
+        for sample in self._read(self._begun[0], share.positions(self._taken)):
             self._taken += 1  # a hole is consumed too
             if holes or sample is not HOLE:
                 yield sample

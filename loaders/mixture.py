@@ -82,8 +82,7 @@ class Mixture(ElasticDataset):
         for number in deal:
             yield next(parts[number])
 
-    def stats(self) -> LoaderStats:
-        """Of all its datasets together; see `StreamingDataset.stats`."""
+    def _stats(self) -> LoaderStats:
         return total([dataset.stats() for dataset in self.datasets])
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ def words(first: Moment, last: Moment, total: int) -> str:
     cached, missed = now.cached_bytes - before.cached_bytes, now.missed_bytes - before.missed_bytes
     if cached + missed:
         parts.append(f"{cached / (cached + missed):.0%} cached")
-    if now.samples > before.samples:
+    if now.samples > before.samples and now.cached_bytes + now.missed_bytes:  # else it was workers that read
         parts.append(f"{min((now.stalled_s - before.stalled_s) / seconds, 1.0):.0%} stalled")
     if now.skipped:
         parts.append(f"{now.skipped:,} skipped")

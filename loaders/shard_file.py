@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -191,9 +190,8 @@ class ShardFile:
                 )
             before = len(missing)
             self._count(leaves, missing)
-            waited_from = time.monotonic()
-            self._supply.bring(missing)
-            self._meter.stalled_s += time.monotonic() - waited_from
+            with self._meter.stall():
+                self._supply.bring(missing)
 
     def _touch(self, start: int, end: int) -> None:
         for region in range(start // REGION, (end - 1) // REGION + 1):

@@ -3,7 +3,8 @@
 A hole counts as consumed: the state of a pass is by position, so whoever goes on from it finds the same ones. In a
 batch of `holdfast.DataLoader` a hole is nothing (the batch is shorter), because torch deals whole batches to workers:
 a batch that drew another sample in its place would take a position that its worker was to deliver one batch later.
-A batch of nothing else does not come, but where ranks wait for each other: there another batch comes in its place.
+A batch of nothing else does not come, but where there are several ranks: there another batch comes in its place, so
+that all of them make as many steps, and a state that any of them saved is that of all.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from ..storage.errors import ConfigError
 from .errors import SampleError
@@ -66,37 +67,58 @@ def without_holes(samples: Iterable[Any]) -> Iterator[Any]:
     return (sample for sample in samples if sample is not HOLE)
 
 
+class Counted(NamedTuple):
+    """A batch, or `HOLE`, and of how many samples it was made; `skipped`: how many were left out of it."""
+
+    batch: Any
+    samples: int
+    skipped: int
+
+
 class Collate:
-    """A `collate_fn` that sees no holes; a batch of nothing else is a hole itself."""
+    """A `collate_fn` that sees no holes, and counts; a batch of nothing else is a hole itself."""
 
     def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
         self.collate = collate
 
-    def __call__(self, samples: list[Any]) -> Any:
+    def __call__(self, samples: list[Any]) -> Counted:
         """The batch of what is there."""
         found = list(without_holes(samples))
-        return self.collate(found) if found or not samples else HOLE
+        batch = self.collate(found) if found or not samples else HOLE
+        return Counted(batch, len(found), len(samples) - len(found))
 
 
-def in_step(batches: Iterable[Any]) -> Iterator[Any]:
-    """As many batches, none of them a hole: the one before comes again, or where there is none, the one behind.
+def in_step(batches: Iterable[Any], stand_in: Callable[[], Any]) -> Iterator[Any]:
+    """As many batches, none of them a hole: in its place the one behind it comes twice, or at the end the one before.
+    `stand_in` makes a batch where there is neither.
 
-    What comes twice is copied: whoever changes a batch in place changes no other. Raises `SampleError` when all of the
-    pass, or of what is left of it, are holes: other ranks would wait for this one.
+    What comes twice is copied, if it can be: whoever changes a batch in place changes no other. So a batch is held
+    until the one behind it is known.
     """
-    last: Any = HOLE
+    held: Any = HOLE
+    spare: Any = HOLE
     waiting = 0
     for batch in batches:
-        if batch is not HOLE:
-            last = copy.deepcopy(batch)
-            yield from (copy.deepcopy(batch) for _ in range(waiting))
-            waiting = 0
-            yield batch
-        elif last is HOLE:
+        if batch is HOLE:
             waiting += 1
-        else:
-            yield copy.deepcopy(last)
+            if held is not HOLE:
+                spare = _copied(held)
+                yield held
+                held = HOLE
+            continue
+        if held is not HOLE:
+            yield held
+        yield from (_copied(batch) for _ in range(waiting))
+        held, spare, waiting = batch, HOLE, 0
+    if held is not HOLE:
+        yield held
     if waiting:
-        raise SampleError(
-            "every sample of this rank was left out, in what was left of the pass", hint='on_error="raise" says why'
-        )
+        spare = stand_in() if spare is HOLE else spare
+        yield from (_copied(spare) for _ in range(waiting))
+
+
+def _copied(batch: Any) -> Any:
+    try:
+        return copy.deepcopy(batch)
+    except Exception:  # noqa: BLE001 whatever it is made of: views of memory, tensors with a graph, open files
+        return batch

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 from ..storage.fetch.scoreboard import SourceStats
@@ -12,12 +13,13 @@ from .fetching import Report
 
 @dataclass(frozen=True, slots=True)
 class LoaderStats:
-    """A snapshot, of this process alone: workers count for themselves. What came from `sources` is what this process
-    fetched, or the fetcher of the cache folder, on these terms, for all who share it.
+    """A snapshot, of this process. Of workers only the `samples` and `skipped` are in it, in our own `DataLoader`.
+    What came from `sources` is what this process fetched, or the fetcher of the cache folder, on these terms, for all
+    who share it.
 
     Bytes: `verified` came from sources, was hashed and was right; `refetched` came beyond what was needed; `hedged` was
     asked of a second source while the first was slow; `cached` was there already when it was first needed, and `missed`
-    was not. `stalled_s` is how long the reader waited for bytes, of `seconds` since its first sample was asked for.
+    was not. `stalled_s` is how long the reader waited for bytes, of `seconds` since it first asked for any.
     `samples` were built, `skipped` could not be (`on_error="skip"`). `sources`: one each, with requests, verdicts and
     state, in the order given.
     """
@@ -35,7 +37,7 @@ class LoaderStats:
 
     @property
     def samples_per_s(self) -> float:
-        """Since the first sample was asked for, pauses of the consumer included."""
+        """Since the first bytes were asked for, pauses of the consumer included."""
         return self.samples / self.seconds if self.seconds else 0.0
 
     @property
@@ -62,10 +64,25 @@ class Meter:
         self._clock = clock
         self._began: float | None = None
 
+    @property
+    def seconds(self) -> float:
+        """Since `begin`; 0 before."""
+        return 0.0 if self._began is None else self._clock() - self._began
+
     def begin(self) -> None:
         """Somebody reads. What was first counts."""
         if self._began is None:
             self._began = self._clock()
+
+    @contextmanager
+    def stall(self) -> Iterator[None]:
+        """Bytes are waited for in here, be it those of a manifest page before anything is read."""
+        self.begin()
+        since = self._clock()
+        try:
+            yield
+        finally:
+            self.stalled_s += self._clock() - since
 
     def snapshot(self, report: Report) -> LoaderStats:
         """As of now."""
@@ -79,6 +96,6 @@ class Meter:
             self.missed_bytes,
             self.samples,
             self.stalled_s,
-            0.0 if self._began is None else self._clock() - self._began,
+            self.seconds,
             self.skipped,
         )

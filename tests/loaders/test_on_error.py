@@ -297,15 +297,55 @@ def test_ranks_deliver_as_many_batches_whatever_is_left_out(make: Make) -> None:
         assert counts == [SIZE // 4, SIZE // 4]
 
 
-def test_a_batch_that_stands_in_comes_from_before_or_from_behind() -> None:
-    batches = [HOLE, HOLE, {"a": 1}, {"a": 2}, HOLE, {"a": 3}]
-    found = [batch.pop("a") for batch in in_step(batches)]
-    assert found == [1, 1, 1, 2, 2, 3], "what a training takes out of a batch is in the next one still"
-    with pytest.raises(SampleError, match="every sample of this rank"):
-        list(in_step([HOLE, HOLE]))
-    assert list(in_step([])) == []
-    changed = [batch["x"].mul_(10).item() for batch in in_step([HOLE, {"x": torch.ones(1)}, HOLE, HOLE])]
+def test_a_batch_that_stands_in_comes_from_behind_or_from_before() -> None:
+    def never() -> Any:
+        raise AssertionError("there is a batch beside it")
+
+    batches = [HOLE, HOLE, {"a": 1}, {"a": 2}, HOLE, {"a": 3}, HOLE]
+    found = [batch.pop("a") for batch in in_step(batches, never)]
+    assert found == [1, 1, 1, 2, 3, 3, 3], "what a training takes out of a batch is in the next one still"
+    assert list(in_step([], never)) == []
+    changed = [batch["x"].mul_(10).item() for batch in in_step([HOLE, {"x": torch.ones(1)}, HOLE, HOLE], never)]
     assert changed == [10, 10, 10, 10], "what is changed in place is changed in one batch"
+    assert list(in_step([HOLE, HOLE], lambda: {"a": 4})) == [{"a": 4}, {"a": 4}]
+    with memoryview(b"x") as view:
+        assert list(in_step([HOLE, view], never)) == [view, view], "what cannot be copied comes twice"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("tail", ["repeat", "exact"])
+def test_ranks_stay_in_step_when_nothing_is_left_but_holes(make: Make, workers: int, tail: str) -> None:
+    """The last two samples cannot be built: who goes on before them has the first batch of the epoch in their place."""
+    ends = lambda sample: {} if sample["__index__"] < SIZE - 2 else 1 / 0
+    steps = []
+    for rank in range(2):
+        given = {"rank": rank, "world_size": 2, "tail": tail, "shuffle": False, "decode": ends}
+        keep = lambda samples: len(samples)
+        first = DataLoader(make(**given), batch_size=1, num_workers=workers, collate_fn=keep)
+        batches = iter(first)
+        steps.append(len(list(islice(batches, SIZE // 2 - 1))))
+        state = first.state_dict()
+        assert state["start"] == SIZE - 2
+        del batches
+        again = DataLoader(make(**given), batch_size=1, num_workers=workers, collate_fn=keep)
+        again.load_state_dict(state)
+        steps.append(len(list(again)))
+    assert steps == [SIZE // 2 - 1, 1] * 2
+
+
+def test_a_rank_that_can_build_nothing_says_so(make: Make) -> None:
+    loader = DataLoader(make(rank=0, world_size=2, decode=lambda _: 1 / 0), batch_size=8, collate_fn=list)
+    with pytest.raises(SampleError, match="every sample of this rank was left out"):
+        list(loader)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_loader_counts_what_its_workers_left_out(make: Make, workers: int) -> None:
+    loader = DataLoader(make(), batch_size=7, num_workers=workers, collate_fn=list)
+    list(loader)
+    found = loader.dataset.stats()
+    assert (found.samples, found.skipped) == (SIZE - len(BAD), len(BAD))
+    assert found.samples_per_s > 0
 
 
 def test_a_manifest_page_that_nobody_has_ends_a_pass_behind_what_is_located() -> None:

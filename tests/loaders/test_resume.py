@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import random
@@ -163,6 +164,73 @@ with (place / "seen").open("a") as seen:
         ended = Program(script, published.uri, url, tmp_path, stop).wait()
         assert ended == (0 if stop == 1000 else -signal.SIGKILL)
     assert [int(line) for line in (tmp_path / "seen").read_text().splitlines()] == numbers(make())
+
+
+def test_what_a_pass_is_of_is_settled_when_it_begins(make: Make) -> None:
+    whole = {epoch: numbers(in_epoch(make(), epoch)) for epoch in (0, 5)}
+    for dataset in (make(), DataLoader(make(), batch_size=1, collate_fn=lambda samples: samples[0])):
+        begun = iter(dataset)
+        dataset.set_epoch(5)
+        assert [sample["__index__"] for sample in begun] == whole[0]
+        assert numbers(dataset) == whole[5]
+
+
+def in_epoch(dataset: StreamingDataset, epoch: int) -> StreamingDataset:
+    dataset.set_epoch(epoch)
+    return dataset
+
+
+def test_a_loader_says_which_epoch_it_goes_on_with(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    saved = DataLoader(in_epoch(make(), 3), batch_size=8, collate_fn=list)
+    seen = flat(islice(saved, 5))
+    again, wrong = (DataLoader(make(), batch_size=8, collate_fn=list) for _ in range(2))
+    for loader in (again, wrong):
+        loader.load_state_dict(saved.state_dict())
+    found = []
+    for epoch in range(again.epoch, 5):  # the loop of a training that is resumed
+        again.set_epoch(epoch)
+        found.append(flat(again))
+    assert seen + found[0] == numbers(in_epoch(make(), 3))
+    assert found[1:] == [numbers(in_epoch(make(), 4))]
+    assert not caplog.messages
+    wrong.set_epoch(0)  # a loop that begins anew, which drops what was loaded
+    assert "set_epoch(0) drops the state that was loaded, of epoch 3" in caplog.messages[0]
+    assert flat(wrong) == numbers(make())
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_workers_of_a_plain_loader_take_a_state_once(make: Make, persistent: bool) -> None:
+    whole = numbers(make())
+    saved = make()
+    seen = numbers(saved, 40)
+    dataset = make(batch_size=4)
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=4, num_workers=2, collate_fn=list, persistent_workers=persistent
+    )
+    for _ in range(2):
+        dataset.load_state_dict(saved.state_dict())
+        assert seen + flat(loader) == whole
+        assert flat(loader) == whole
+
+
+def test_a_copy_of_a_dataset_has_a_start_of_its_own(make: Make) -> None:
+    whole = numbers(make())
+    saved, dataset = make(), make()
+    seen = numbers(saved, 40)
+    dataset.load_state_dict(saved.state_dict())
+    copies = [copy.deepcopy(dataset), pickle.loads(pickle.dumps(dataset))]
+    for one in (*copies, dataset):
+        assert seen + numbers(one) == whole
+        assert numbers(one) == whole
+
+
+def test_a_loader_takes_the_batch_size_of_its_dataset(make: Make) -> None:
+    assert [len(batch) for batch in DataLoader(make(batch_size=70), collate_fn=list)] == [70, 70, 70, 70, 20]
+    assert DataLoader(make()).batch_size == 1
+    with pytest.raises(ConfigError, match="batch_size=2, but the dataset was made with batch_size=3"):
+        DataLoader(make(batch_size=3), batch_size=2)
+    with pytest.raises(ConfigError, match="batch_size=0"):
+        DataLoader(make(), batch_size=0)
 
 
 def test_a_state_of_something_else_is_refused_in_a_sentence(make: Make) -> None:
