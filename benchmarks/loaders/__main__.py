@@ -41,6 +41,8 @@ def main() -> None:
         _corpus(corpus, plan, results)
     _goals(plan, results)
     _shuffling(plan, results)
+    if results.empty:
+        parser.error(f"--only {options.only!r} names no cell, no goal, and nothing was measured before")
     write_report(results)
 
 

@@ -19,7 +19,7 @@ from ..nginx import nginx
 from ..ready_memory import ReadyMemory
 from . import cells
 from .cells import Cell, Loader
-from .environments import child_environment, python_of
+from .environments import PACKAGES, child_environment, python_of
 from .job import IMAGE_BYTES, SEQ_LEN, TEXT_CHARS
 from .materials import Material
 from .process import watch
@@ -27,6 +27,8 @@ from .results import Results, Row, now
 
 Say = Callable[[str], None]
 _RUN_BYTES = 5 << 30  # what the greediest run uses: 2 GB of cache, and memory
+_ALWAYS = 2  # rounds in which all are measured
+_CONTENDER = 2.0  # who took longer than so many times the fastest peer's time in these is not measured again
 _BYTES = {"images": IMAGE_BYTES, "text": TEXT_CHARS, "tokens": 2 * SEQ_LEN}
 
 
@@ -49,6 +51,8 @@ def measure(material: Material, plan: Plan, work: Path, results: Results, save: 
             for cell in cells.cells(material.corpus):
                 found = cells.wanted(cell, plan.only)
                 loaders = list(dict.fromkeys(found["cold"] + found["warm"]))
+                if number > _ALWAYS:
+                    loaders = [loader for loader in loaders if _contends(loader, cell, found, fresh)]
                 random.Random(number).shuffle(loaders)
                 for loader in loaders:
                     runs = _pair(
@@ -63,6 +67,21 @@ def measure(material: Material, plan: Plan, work: Path, results: Results, save: 
                     _keep(fresh, results, cell.name("cold"), cells.BY_HAND, run, material, plan)
                     say(f"round {number}: {name}: {_short(run)}")
                 save()
+
+
+def _contends(loader: Loader, cell: Cell, found: dict[str, list[Loader]], fresh: dict[tuple[str, str], Row]) -> bool:
+    """Whether it may be the fastest peer of the cell, cold or warm. Ours is always measured, and so are floors."""
+    if loader.peer not in PACKAGES:
+        return True
+    for state, rows in found.items():
+        best = {
+            row: min(fresh[cell.name(state), row.name].figures("epoch_s"), default=float("inf"))
+            for row in rows
+            if row.peer in PACKAGES
+        }
+        if loader in best and best[loader] < float("inf") and best[loader] <= _CONTENDER * min(best.values()):
+            return True
+    return False
 
 
 def _pair(

@@ -11,7 +11,7 @@ from .picture import draw
 from .results import PATH, Results, Row
 from .verdicts import Verdict, verdicts
 
-_HEAD = "| loader | samples/s | min | max | MB/s | first batch s | CPU s | peak PSS MB | anonymous |"
+_HEAD = "| loader | runs | samples/s | min | max | MB/s | first batch s | CPU s | peak PSS MB | anonymous |"
 
 
 def write_report(results: Results) -> None:
@@ -32,7 +32,7 @@ def _document(results: Results, found: list[Verdict]) -> list[str]:
     for one in found:
         lines.append(f"| {one.name} | {_figure(one)} | {_sign(one)} | {_word(one)} | {one.detail} |")
     for cell in dict.fromkeys(row.cell for row in results.rows.values()):
-        lines += ["", f"## {cell}", "", _HEAD, "|---" * 9 + "|"]
+        lines += ["", f"## {cell}", "", _HEAD, "|---" * 10 + "|"]
         lines += [_line(row) for row in sorted(results.of_cell(cell), key=lambda row: -(row.rate or 0.0))]
     for title, rows in results.tables.items():
         lines += ["", f"## {title}", "", *_table(rows)]
@@ -49,12 +49,13 @@ def _line(row: Row) -> str:
     problems = [run["problem"] for run in row.runs if run["problem"]]
     said = f" ({len(problems)} of {len(row.runs)} runs failed: {problems[0]})".replace("|", "\\|") if problems else ""
     if row.rate is None:
-        return f"| {row.loader}{said} | – | – | – | – | – | – | – | – |"
+        return f"| {row.loader}{said} | {len(row.good)} | – | – | – | – | – | – | – | – |"
     seconds = row.figures("epoch_s")
     first, cpu, memory, own = (row.median(name) or 0.0 for name in ("first_s", "cpu_s", "peak_pss", "peak_anonymous"))
     rates = [f"{rate:,.0f}" for rate in (row.rate, row.samples / max(seconds), row.samples / min(seconds))]
     megabytes = [f"{count / 1e6:,.0f}" for count in (row.rate * row.bytes / row.samples, memory, own)]
-    cells = [row.loader + said, *rates, megabytes[0], f"{first:.2f}", f"{cpu:.1f}", *megabytes[1:]]
+    runs = str(len(row.figures("epoch_s")))
+    cells = [row.loader + said, runs, *rates, megabytes[0], f"{first:.2f}", f"{cpu:.1f}", *megabytes[1:]]
     return f"| {' | '.join(cells)} |"
 
 

@@ -79,6 +79,11 @@ class Results:
         """All rows of a cell."""
         return [row for row in self.rows.values() if row.cell == cell]
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever measured."""
+        return not (self.rows or self.tables or self.goals)
+
     def save(self, about: dict[str, Any]) -> None:
         """With the versions and the machine of the last run."""
         self.about = {**about, "at": now()}

@@ -37,6 +37,7 @@ _OLD_PADDING = 100  # bytes that Arrow reads behind a chunk of theirs, for its l
 _TAIL = struct.Struct("<I4s")  # length of the footer, magic
 
 Span = tuple[int, int]
+UNREADABLE = (pa.ArrowException, ValueError, OverflowError)  # a text that is not UTF-8; a year 10,000
 
 
 class ParquetReader:
@@ -155,27 +156,18 @@ class ParquetReader:
         """Column → Python value; the key is `path#row`."""
         group = self._group_of(index)
         try:
-            found = self._group(group).row(index - self._starts[group])
-        except (pa.ArrowException, ValueError, OverflowError) as error:  # a text that is not UTF-8; a year 10,000
+            found = self.rows(group).row(index - self._starts[group])
+        except UNREADABLE as error:
             raise SampleError(f"{self._shard.path}: its row {index} cannot be read: {error}") from error
         found["__key__"] = self.key(index)
         return found
 
-    def columns(self, group: int, numbers: Sequence[int]) -> dict[str, list[Any]]:
-        """Column → Python values of these rows of a group, by their numbers therein. For a pass: each comes once."""
-        try:
-            rows = self._group(group)
-            found = rows.columns(numbers)
-        except (pa.ArrowException, ValueError, OverflowError) as error:
-            first = self._starts[group]
-            where = f"rows {first + min(numbers)} to {first + max(numbers)}"
-            raise SampleError(f"{self._shard.path}: one of its {where} cannot be read: {error}") from error
-        rows.unread -= len(numbers)
-        if rows.unread <= 0:
-            self._rows.spend(self._keys[group], rows)
-        return found
+    def spend(self, group: int, rows: Rows) -> None:
+        """See `DecodedRows.spend`."""
+        self._rows.spend(self._keys[group], rows)
 
-    def _group(self, group: int) -> Rows:
+    def rows(self, group: int) -> Rows:
+        """A row group, decoded. Waits; raises `SampleError` for one that cannot be."""
         if self._kept is not None and group not in self._met:
             self._met.add(group)
             self._keep(self._kept)

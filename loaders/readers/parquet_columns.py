@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,21 +13,25 @@ from ..batches import Indices, Rows
 from ..errors import SampleError
 from ..shard_table import ShardTable
 from .collated import collated
-from .parquet import ParquetReader
+from .parquet import UNREADABLE, ParquetReader
+from .values import Get
+from .values import Rows as Table
+
+_MAX_HELD_BYTES = 128 << 20  # of decoded groups, for a batch that has rows of many large ones
 
 
 class _Plan(NamedTuple):
-    """The rows of a batch by their row groups: of each group its shard, its number, and where its rows begin; of each
-    row, in that order, its number in the group; and at which place of that order each row of the batch is.
+    """The row groups of a batch, by shard and number, with how many of its rows each has; and of each row of the batch
+    which of these groups it is in, and its number there.
 
     Flat lists: plans of 8,192 samples wait, and what is nested the garbage collector walks through again and again.
     """
 
     shards: list[int]
     groups: list[int]
-    begins: list[int]
+    counts: list[int]
+    which: list[int]
     numbers: list[int]
-    places: list[int]
 
 
 class ParquetColumns:
@@ -77,19 +80,15 @@ class ParquetColumns:
         is_first[1:] = (shards[1:] != shards[:-1]) | (groups[1:] != groups[:-1])
         is_first[starts] = True
         firsts = np.flatnonzero(is_first)
-        places = np.empty_like(order)
-        places[order] = np.arange(len(order))
-        flat = [
-            part.tolist()
-            for part in (
-                shards[firsts], groups[firsts], firsts - starts[batches[firsts]], numbers[order],
-                places - starts[batches],
-            )
-        ]  # fmt: skip
-        cuts = firsts.searchsorted(bounds).tolist()
+        counts = np.diff(firsts, append=len(order))
+        cuts = firsts.searchsorted(bounds)
+        which = np.empty_like(order)
+        which[order] = np.cumsum(is_first) - 1 - cuts[:-1][batches]
+        of_groups = [part.tolist() for part in (shards[firsts], groups[firsts], counts)]
+        of_rows = [part.tolist() for part in (which, numbers)]
         return [
-            _Plan(*(part[low:high] for part in flat[:3]), *(part[begin:end] for part in flat[3:]))
-            for (low, high), (begin, end) in zip(pairwise(cuts), pairwise(bounds), strict=True)
+            _Plan(*(part[low:high] for part in of_groups), *(part[begin:end] for part in of_rows))
+            for (low, high), (begin, end) in zip(pairwise(cuts.tolist()), pairwise(bounds), strict=True)
         ]
 
     def prefetch(self, rows: Rows, urgency: float) -> int:
@@ -103,29 +102,79 @@ class ParquetColumns:
 
     def take(self, rows: Rows) -> dict[str, Any]:
         """Columns as `default_collate` makes them: those of the first sample. `SampleError` where another lacks one."""
-        plan, last = self._plan(rows), -1
-        parts: list[dict[str, list[Any]]] = []
-        ends = [*plan.begins[1:], len(plan.numbers)]
-        for shard, group, begin, end in zip(plan.shards, plan.groups, plan.begins, ends, strict=True):
+        plan, keys = self._plan(rows), self._keys(rows)
+        names = self._reader(plan.shards[plan.which[0]]).rows(plan.groups[plan.which[0]]).getters
+        columns: dict[str, list[Any]] = {name: [None] * len(keys) for name in names}
+        low = 0
+        while low < len(plan.groups):
+            held = self._held(plan, low)
+            _fill(columns, held, low, plan, keys)
+            low += len(held)
+        batch = {name: collated(values) for name, values in columns.items()}
+        return {**batch, "__key__": keys, "__index__": torch.from_numpy(rows.indices)}
+
+    def _held(self, plan: _Plan, low: int) -> list[Table]:
+        """Row groups of a batch from number `low` on, decoded: all of them, or as many as may be held at a time."""
+        held: list[Table] = []
+        size, last = 0, -1
+        for at in range(low, len(plan.groups)):
+            shard, group = plan.shards[at], plan.groups[at]
             if shard != last:
                 reader, last = self._reader(shard), shard
-            parts.append(reader.columns(group, plan.numbers[begin:end]))
-        keys = self._keys(rows)
-        names = parts[bisect_right(plan.begins, plan.places[0]) - 1].keys()
-        for part, begin in zip(parts, plan.begins, strict=True):
-            if part.keys() != names and (missing := names - part.keys()):
-                raise SampleError(
-                    f"{keys[plan.places.index(begin)]} has no column {min(missing)!r}, which the first sample of its"
-                    " batch has",
-                    hint="columns= takes those that all shards have",
-                )
-        batch = {}
-        for name in names:
-            values = list(chain.from_iterable([part[name] for part in parts]))
-            batch[name] = collated([values[at] for at in plan.places])
-        return {**batch, "__key__": keys, "__index__": torch.from_numpy(rows.indices)}
+            table = reader.rows(group)
+            table.unread -= plan.counts[at]
+            if table.unread <= 0:
+                reader.spend(group, table)
+            held.append(table)
+            size += table.bytes
+            if size > _MAX_HELD_BYTES:
+                break
+        return held
 
     def _keys(self, rows: Rows) -> list[str]:
         shards = rows.shards.tolist()
         paths = {shard: self._shards.shard(shard).path for shard in set(shards)}
         return [f"{paths[shard]}#{row}" for shard, row in zip(shards, rows.offsets.tolist(), strict=True)]
+
+
+def _fill(columns: dict[str, list[Any]], held: list[Table], low: int, plan: _Plan, keys: list[str]) -> None:
+    """Put the values of the rows in these groups, of which the first one is number `low`, at their places."""
+    places, which, numbers = range(len(keys)), plan.which, plan.numbers
+    if len(held) < len(plan.groups):
+        here = range(low, low + len(held))
+        some = [place for place in places if which[place] in here]
+        which, numbers = [which[place] - low for place in some], [numbers[place] for place in some]
+        keys = [keys[place] for place in some]
+    else:
+        some = None
+    for name, values in columns.items():
+        getters = [table.getters.get(name, _absent) for table in held]
+        try:
+            found = [getters[at](number) for at, number in zip(which, numbers, strict=True)]
+        except (KeyError, *UNREADABLE):
+            raise _blamed(name, getters, which, numbers, keys) from None
+        if some is None:
+            values[:] = found
+        else:
+            for place, value in zip(some, found, strict=True):
+                values[place] = value
+
+
+def _absent(_: int) -> Any:
+    raise KeyError
+
+
+def _blamed(name: str, getters: list[Get], which: list[int], numbers: list[int], keys: list[str]) -> SampleError:
+    """What is wrong with the first value that cannot be read."""
+    for at, number, key in zip(which, numbers, keys, strict=True):
+        try:
+            getters[at](number)
+        except KeyError:
+            return SampleError(
+                f"{key} has no column {name!r}, which the first sample of its batch has",
+                hint="columns= takes those that all shards have",
+            )
+        except UNREADABLE as error:
+            path, _, row = key.rpartition("#")
+            return SampleError(f"{path}: its row {row} cannot be read: {error}")
+    raise RuntimeError("a value could not be read, and now it can")

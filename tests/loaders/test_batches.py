@@ -20,6 +20,8 @@ from torch.utils.data import default_collate
 from holdfast import DataLoader, StreamingDataset
 from holdfast.loaders.batches import rebatch
 from holdfast.loaders.errors import SampleError
+from holdfast.loaders.readers import parquet_columns
+from holdfast.loaders.readers.parquet_columns import ParquetColumns
 from holdfast.storage.errors import UnavailableError
 from support.mirror_server import MirrorServer, Reply
 
@@ -176,6 +178,46 @@ def test_a_batch_has_the_columns_of_its_first_sample(
     else:
         with pytest.raises(SampleError, match=r"^data/2\.parquet#0 has no column 'a', which the first sample"):
             next(iter(whole))
+
+
+def test_a_batch_of_many_large_groups_holds_few_of_them_at_a_time(
+    tables: Any, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = serve(tables.folder).url
+    wanted = by_torch(tables, url, tmp_path, 40, drop_last=False)
+    held: list[int] = []
+    take = ParquetColumns._held
+
+    def counted(self: Any, plan: Any, low: int) -> Any:
+        found = take(self, plan, low)
+        held.append(len(found))
+        return found
+
+    monkeypatch.setattr(ParquetColumns, "_held", counted)
+    monkeypatch.setattr(parquet_columns, "_MAX_HELD_BYTES", 3500)
+    dataset = StreamingDataset(tables.uri, sources=[url], cache=tmp_path)
+    found = list(DataLoader(dataset, 40))
+    assert len(found) == len(wanted)
+    assert all(map(same, found, wanted))
+    assert max(held) > 1
+    assert len(held) > 3 * len(wanted)
+    dataset.close()
+
+
+def test_a_value_that_cannot_be_read_is_named_in_its_batch(publish_folder: Any, serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    raw = pa.array([b"good"] * 70 + [b"\xff"] + [b"good too"] * 29, pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 100, raw.buffers())
+    table = pa.table({"n": range(100), "t": text})
+    pq.write_table(table, tmp_path / "src" / "a.parquet", use_dictionary=False, write_statistics=False)
+    published = publish_folder(tmp_path / "src", leaf_size=16384)
+    url = serve(published.folder).url
+    dataset = StreamingDataset(published.uri, sources=[url], cache=tmp_path / "c", shuffle=False)
+    batches = iter(DataLoader(dataset, 32))
+    assert [len(next(batches)["t"]) for _ in range(2)] == [32, 32]
+    with pytest.raises(SampleError, match=r"^data/a\.parquet: its row 70 cannot be read: 'utf-8'"):
+        next(batches)
+    dataset.close()
 
 
 @pytest.mark.parametrize("seed", range(4))
