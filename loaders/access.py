@@ -40,6 +40,8 @@ from .stats import LoaderStats, Meter
 from .stream import stream
 from .view import View
 
+_KEEP_S = 10.0
+
 
 class Access:
     """The arguments are those of `StreamingDataset`. Crosses a pickle and a fork; threads and sockets do not.
@@ -199,12 +201,19 @@ class Access:
             client.close()
 
     def close(self) -> None:
-        """End this process's threads and connections. The next use opens them again."""
-        if self._view is not None and self._view.runtime.pid == os.getpid():
-            self._view.close()
-        if self._runtime is not None:
-            self._runtime.close()
-        self._runtime = self._view = None
+        """End this process's threads and connections. The next use opens them again.
+
+        With `decoded_cache`, what can be kept for the next pass is written first: ten seconds at the most.
+        """
+        try:
+            if self._view is not None and self._view.runtime.pid == os.getpid():
+                if self._keeps:
+                    self._view.keep(_KEEP_S)
+                self._view.close()
+        finally:
+            if self._runtime is not None:
+                self._runtime.close()
+            self._runtime = self._view = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_runtime": None, "_view": None}

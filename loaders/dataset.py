@@ -173,5 +173,8 @@ class StreamingDataset(ElasticDataset):
         return self._access.stats()
 
     def close(self) -> None:
-        """End this process's threads and connections. The next iteration opens them again."""
+        """End this process's threads and connections. The next iteration opens them again.
+
+        With `decoded_cache=True`, decoded rows that are not yet kept are written first: ten seconds at the most.
+        """
         self._access.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
 from functools import lru_cache
 from typing import cast
 
@@ -126,6 +127,11 @@ class View:
         """A pass begins: what an abandoned one wanted is forgotten, and so is which shards could not be opened."""
         self.reader.begin()
         self._opener.begin()
+
+    def keep(self, wait_s: float) -> None:
+        """Have the decoded rows of shards that are open, and here whole, kept for the next pass. Waits so long."""
+        jobs = (reader.keeping() for reader in self.reader.open if isinstance(reader, ParquetReader))
+        wait([job for job in jobs if job is not None], wait_s)
 
     def close(self) -> None:
         """Close what is open. Idempotent."""

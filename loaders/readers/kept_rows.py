@@ -57,6 +57,11 @@ class KeptRows:
         return self._file.size if self._file is not None and not self._file.closed else 0
 
     @property
+    def job(self) -> Future[DecodedFile] | None:
+        """The one that writes the file, while it does."""
+        return self._job
+
+    @property
     def wanted(self) -> bool:
         """Whether somebody should call `keep`."""
         return self._job is None and not self.here and not self._refused

@@ -56,6 +56,11 @@ class OpenReaders:
         fit = max(1, min(self._max_open, self._max_bytes // (self._largest or self._guess)))
         return max(fit // 2, min(fit, 2))
 
+    @property
+    def open(self) -> list[Reader]:
+        """Those that can be read."""
+        return [found for found in self._held.values() if not isinstance(found, _Broken)]
+
     def is_open(self, number: int) -> bool:
         """Whether the shard is open, and can be read."""
         found = self._held.get(number)

@@ -6,6 +6,7 @@ import re
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
@@ -184,11 +185,20 @@ class ParquetReader:
 
     def _keep(self, kept: KeptRows) -> None:
         """Once all of the shard is here, keep what it holds decoded. Looks now and then."""
-        count, groups = len(self._met), range(len(self._spans))
-        filled = len(set(self._starts)) - 1  # nobody reads a group without rows
-        if (count % _LOOK_EVERY and count < filled) or not kept.wanted:
-            return
-        if all(self._file.holds(*span) for group in groups for span in self._spans[group]):
+        count, filled = len(self._met), len(set(self._starts)) - 1  # nobody reads a group without rows
+        if count % _LOOK_EVERY == 0 or count >= filled:
+            self._keep_now(kept)
+
+    def keeping(self) -> Future[Any] | None:
+        """What is being kept for the next pass just now, begun here and now if all of the shard is here."""
+        if self._kept is None:
+            return None
+        self._keep_now(self._kept)
+        return self._kept.job
+
+    def _keep_now(self, kept: KeptRows) -> None:
+        groups = range(len(self._spans))
+        if kept.wanted and all(self._file.holds(*span) for group in groups for span in self._spans[group]):
             # views: as many shards may wait for a thread as are open, and copies of all would take too much
             parts = [[(start, self._file.read(start, end)) for start, end in self._spans[group]] for group in groups]
             kept.keep(sum(self._sizes), lambda: (self._table(group, parts[group]) for group in groups))

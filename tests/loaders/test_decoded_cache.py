@@ -123,9 +123,6 @@ def test_shards_that_wait_to_be_kept_are_not_copied(publish_folder: Any, serve: 
 def read(dataset: StreamingDataset) -> list[dict[str, Any]]:
     """One pass, and all that it wants to keep written."""
     found = list(dataset)
-    view = dataset._access._view
-    assert view is not None
-    view._opener._pool.shutdown(wait=True)
     dataset.close()
     return found
 
@@ -145,6 +142,29 @@ def test_the_next_pass_decodes_nothing_and_gives_the_same(make: Make, tmp_path: 
     loader = DataLoader(make(), batch_size=7, num_workers=2, collate_fn=list)
     assert [sample for batch in loader for sample in batch] == plain
     assert decoded == []
+
+
+def test_closing_waits_for_what_is_to_be_kept_and_not_for_ever(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr("holdfast.loaders.access._KEEP_S", 0.05)
+    dataset = make()
+    next(iter(dataset))
+    view = dataset._access._view
+    assert view is not None
+    busy = [view._opener._pool.submit(go_on.wait) for _ in range(2)]
+    list(dataset)
+    dataset.close()  # nothing can be written meanwhile
+    assert not any(job.done() for job in busy)
+    assert kept(tmp_path) == []
+    go_on.set()
+    view._opener._pool.shutdown(wait=True)
+    monkeypatch.undo()
+    dataset = make()
+    next(iter(dataset))  # all that is open is here whole
+    dataset.close()
+    assert kept(tmp_path)
 
 
 def test_columns_are_kept_by_themselves(make: Make, tmp_path: Path, decoded: list[int]) -> None:
