@@ -123,21 +123,25 @@ class Access:
             )  # fmt: skip
         return self._view
 
-    def samples(self, indices: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
-        """Samples by number, in any order, decoded; the bytes of the next ones are asked for meanwhile."""
+    def samples(self, indices: Iterator[npt.NDArray[np.int64]], *, counted: bool = True) -> Iterator[Any]:
+        """Samples by number, in any order, decoded; the bytes of the next ones are asked for meanwhile.
+
+        Those that are not `counted` are in no statistics, and nobody is told of those that are left out.
+        """
         view, runtime = self.view(), self.runtime()
         runtime.meter.begin()
         runtime.recheck()
         view.begin()
-        skipper = Skipper(runtime.meter, str(self.uri)) if self.skips else None
+        meter = runtime.meter if counted else Meter()
+        skipper = Skipper(meter, str(self.uri)) if self.skips else None
         skip = skipper.hole if skipper else None
         try:
             for sample in stream(indices, view.locate, view.reader, self._prefetch_bytes, skip):
                 made = sample if self._decoder is None or sample is HOLE else self._decode(sample, skip)
-                runtime.meter.samples += made is not HOLE
+                meter.samples += made is not HOLE
                 yield made
         finally:
-            if skipper:
+            if skipper and counted:
                 skipper.say()
 
     @property

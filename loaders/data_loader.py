@@ -6,6 +6,8 @@ import inspect
 import os
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,13 +15,23 @@ import torch.utils.data
 
 from ..storage.errors import ConfigError
 from .dataset import StreamingDataset
-from .elastic import ElasticDataset, Terms
+from .elastic import ElasticDataset
 from .errors import SampleError
+from .passage import Terms
 from .progress_line import ProgressLine
 from .readers.collated import collate_tensors
 from .skip import HOLE, Collate, Counted, in_step, without_holes
 
 _OF_DATASET = frozenset(inspect.signature(StreamingDataset.__init__).parameters) - {"self", "uri", "batch_size"}
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """A pass: its epoch, the position that it began at, and how many batches of it the caller had."""
+
+    epoch: int
+    start: int
+    batches: int = 0
 
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
@@ -53,14 +65,17 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not isinstance(dataset, ElasticDataset):
             given = {name: options.pop(name) for name in _OF_DATASET & options.keys()}
             dataset = StreamingDataset(os.fspath(dataset), **given)
-        self._started: tuple[int, int] | None = None  # epoch, and the position that the pass began at
-        self._delivered, self._progress = 0, progress
+        if not options.get("in_order", True):
+            raise ConfigError(
+                "in_order=False: batches would come in another order from pass to pass, and a state could not say which"
+                " were delivered",
+                hint="leave it out",
+            )
+        self._last: _Delivery | None = None  # of the pass that began last
+        self._progress = progress
         super().__init__(dataset, batch_size=_batch_size(batch_size, dataset), num_workers=num_workers, **options)
         if dataset.tensors and self.collate_fn is torch.utils.data.default_collate:
             self.collate_fn = collate_tensors
-        self._collate = self.collate_fn  # which sees samples, and not what is left out
-        if dataset.skips or num_workers:
-            self.collate_fn = Collate(self._collate)
 
     @property
     def _streaming(self) -> ElasticDataset:
@@ -79,13 +94,23 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         dataset = self._streaming
         self._check_size()
-        self._started, self._delivered = dataset.begin(), 0
         assert self.batch_size is not None
-        with dataset.under(Terms(*self._started, self.batch_size, dataset.skips)):
-            batches = self._here() or self._counted(super().__iter__())
+        self._last = delivery = _Delivery(*dataset.begin())
+        with dataset.under(Terms(delivery.epoch, delivery.start, self.batch_size, dataset.skips)):
+            batches = self._here() or self._counted(self._by_torch())
         if dataset.skips and dataset.in_step:
-            batches = in_step(batches, self._stand_in)
-        return self._deliver(batches)
+            batches = in_step(batches, partial(self._stand_in, delivery.epoch))
+        return self._deliver(batches, delivery)
+
+    def _by_torch(self) -> Iterator[Any]:
+        """Batches that are counted, of which what is left out is taken: nobody else sees that this is done."""
+        collate = self.collate_fn
+        if self._streaming.skips or self.num_workers:
+            self.collate_fn = Collate(collate)
+        try:
+            return super().__iter__()
+        finally:
+            self.collate_fn = collate
 
     def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
         for batch in batches:
@@ -95,12 +120,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 batch = batch.batch
             yield batch
 
-    def _deliver(self, batches: Iterator[Any]) -> Iterator[Any]:
-        with self._line() as line:
+    def _deliver(self, batches: Iterator[Any], delivery: _Delivery) -> Iterator[Any]:
+        with self._line(delivery) as line:
             try:
                 for batch in batches:
-                    self._delivered += 1
-                    line.update(self._delivered)
+                    delivery.batches += 1
+                    line.update(delivery.batches)
                     if batch is not HOLE:
                         yield batch
             except Exception as error:
@@ -110,19 +135,17 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                     batches = iter(())
                 raise
 
-    def _stand_in(self) -> Any:
-        """The first batch of the epoch that can be built: it was delivered before the state that this pass began at."""
+    def _stand_in(self, epoch: int) -> Any:
+        """The first batch of the epoch that can be built: it was delivered before the state that the pass began at."""
         assert self.batch_size is not None
-        assert self._started is not None
-        for samples in self._streaming.batches_from_start(self._started[0], self.batch_size):
+        for samples in self._streaming.batches_from_start(epoch, self.batch_size):
             if found := list(without_holes(samples)):
-                return self._collate(found)
-        raise SampleError("every sample of this rank was left out", hint='on_error="raise" says why')
+                return self.collate_fn(found)
+        raise SampleError("no sample of this epoch can be built", hint='on_error="raise" says why')
 
-    def _line(self) -> ProgressLine:
+    def _line(self, delivery: _Delivery) -> ProgressLine:
         assert self.batch_size is not None
-        assert self._started is not None
-        left = len(self._streaming) - self._started[1] // self._streaming.world_size
+        left = len(self._streaming) - delivery.start // self._streaming.world_size
         return ProgressLine(left, self._streaming.stats, self.batch_size, shown=self._progress)
 
     def _here(self) -> Iterator[Any] | None:
@@ -133,7 +156,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         dataset = self._streaming
         if not isinstance(dataset, StreamingDataset) or dataset.decodes or self.pin_memory or dataset.skips:
             return None
-        if self._collate not in (torch.utils.data.default_collate, collate_tensors):
+        if self.collate_fn not in (torch.utils.data.default_collate, collate_tensors):
             return None  # may be dear itself
         if self.num_workers and (self.worker_init_fn is not None or self.timeout):
             return None  # of workers: whoever says what they do wants them
@@ -144,7 +167,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def _collated(self, samples: Iterator[Any]) -> Iterator[Any]:
         while batch := list(islice(samples, self.batch_size)):
             if len(batch) == self.batch_size or not self.drop_last:
-                yield self._collate(batch)
+                yield self.collate_fn(batch)
 
     def _check_size(self) -> None:
         samples = len(self._streaming)
@@ -156,15 +179,16 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def state_dict(self) -> dict[str, Any]:
         """Where this loader stands: a small dict of numbers and texts, for a checkpoint."""
-        if self._started is None or self._streaming.is_asked_for_another(self._started[0]):
+        last = self._last
+        if last is None or self._streaming.is_asked_for_another(last.epoch):
             return self._streaming.state_at(*self._streaming.next_start(), 0)
         assert self.batch_size is not None
-        return self._streaming.state_at(*self._started, self._delivered * self.batch_size)
+        return self._streaming.state_at(last.epoch, last.start, last.batches * self.batch_size)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: the next pass begins behind the batches that were delivered when it was saved."""
         self._streaming.load_state_dict(state)
-        self._started = None
+        self._last = None
 
 
 def _batch_size(given: int | None, dataset: ElasticDataset) -> int:

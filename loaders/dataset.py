@@ -17,6 +17,7 @@ from .batches import rebatch
 from .decode import Decode
 from .elastic import ElasticDataset, checked_seed
 from .order import Order
+from .passage import Passage
 from .share import Tail
 from .skip import OnError
 from .state import Pass
@@ -122,35 +123,28 @@ class StreamingDataset(ElasticDataset):
     def _samples(self) -> int:
         return self._access.view().samples
 
-    def _read(self, epoch: int, positions: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
+    def _read(self, epoch: int, positions: Iterator[npt.NDArray[np.int64]], *, counted: bool = True) -> Iterator[Any]:
         parameters = self._access.view().parameters
         order = Order(bytes(self.uri.root), self.seed, epoch, parameters, self.shuffle)
-        return self._access.samples(map(order.samples_at, positions))
+        return self._access.samples(map(order.samples_at, positions), counted=counted)
 
     def _batches(self, batch_size: int, *, drop_last: bool) -> Iterator[dict[str, Any]] | None:
         """A pass in batches, as torch's `default_collate` makes them; None where there is no way but by samples."""
         view = self._access.view()
         if view.columns() is None or self._access.decodes or self.skips:
             return None
-        self._begin()
-        share = self._shared_out()
-        assert self._begun is not None
-        order = Order(bytes(self.uri.root), self.seed, self._begun[0], view.parameters, self.shuffle)
-        parts = map(order.samples_at, share.positions(self._taken))
+        passage = self._begin()
+        order = Order(bytes(self.uri.root), self.seed, passage.epoch, view.parameters, self.shuffle)
+        parts = map(order.samples_at, passage.share(self._samples()).positions(passage.taken))
         found = self._access.batches(rebatch(parts, batch_size, drop_last=drop_last))
-        return None if found is None else self._deliver_batches(found)
-
-    def _deliver_batches(self, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        for batch in batches:
-            self._taken += len(batch["__key__"])
-            yield batch
+        return None if found is None else _taken(found, passage)
 
     @property
     def decodes(self) -> bool:
         """Whether samples are decoded (`decode=`), or only cut out of verified bytes."""
         return self._access.decodes
 
-    def _drawn(self, draws: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
+    def _drawn(self, draws: Iterator[npt.NDArray[np.int64]], *, counted: bool = True) -> Iterator[Any]:
         """Samples by the number of a draw (int64): draw d is position d mod N of epoch d div N."""
         parameters, root = self._access.view().parameters, bytes(self.uri.root)
 
@@ -162,7 +156,7 @@ class StreamingDataset(ElasticDataset):
                 out[here] = Order(root, self.seed, epoch, parameters, self.shuffle).samples_at(positions[here])
             return out
 
-        return self._access.samples(map(chosen, draws))
+        return self._access.samples(map(chosen, draws), counted=counted)
 
     @property
     def head(self) -> Head:
@@ -178,3 +172,9 @@ class StreamingDataset(ElasticDataset):
         With `decoded_cache=True`, decoded rows that are not yet kept are written first: ten seconds at the most.
         """
         self._access.close()
+
+
+def _taken(batches: Iterator[dict[str, Any]], passage: Passage) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        passage.taken += len(batch["__key__"])
+        yield batch

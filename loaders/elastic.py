@@ -6,7 +6,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -16,23 +16,14 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..storage.errors import ConfigError
+from .passage import Passage, Terms
 from .share import TAILS, Share, Tail
-from .shared_start import SharedStart
+from .shared_start import MAX_EPOCH, SharedStart
 from .skip import HOLE
 from .state import Dealt, Pass, State
 from .stats import LoaderStats, Meter
 
 _TAKERS = (1 << 62) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What `DataLoader` says of a pass when it begins, to all of its workers."""
-
-    epoch: int
-    start: int
-    batch_size: int
-    holes: bool  # whether a sample that was left out comes as a hole
 
 
 class ElasticDataset(IterableDataset[Any], ABC):
@@ -52,15 +43,13 @@ class ElasticDataset(IterableDataset[Any], ABC):
         self._used = False  # whether they were
         self._passes = 0  # of this process, where it is a worker
         self._resumed: State | None = None  # of this process alone: a worker's own
-        self._begun: tuple[int, int] | None = None  # epoch and start of the pass that this process makes, or made last
-        self._share: Share | None = None  # of that pass, once the first sample was asked for
-        self._taken = 0  # how many positions of it were consumed
+        self._last: Passage | None = None  # that this process began
         self._built = Meter()  # what workers built, as `DataLoader` hears of it
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch of the next pass: it shuffles anew."""
-        if epoch < 0:
-            raise ValueError(f"epoch {epoch}: expected 0 or more")
+        """The epoch of the next pass: it shuffles anew. From 0 to 2**63 - 1."""
+        if not 0 <= epoch <= MAX_EPOCH:
+            raise ValueError(f"epoch {epoch}: expected 0 to 2**63 - 1")
         self._next.set_epoch(epoch)
 
     def next_start(self) -> tuple[int, int]:
@@ -68,8 +57,8 @@ class ElasticDataset(IterableDataset[Any], ABC):
         return self._next.peek()
 
     def is_asked_for_another(self, epoch: int) -> bool:
-        """Whether an epoch other than this one was set since a pass began."""
-        return self._next.asked not in (None, epoch)
+        """Whether another epoch than this one was set since a pass began, or a state was loaded."""
+        return self._next.asked not in (None, epoch) or self._next.loaded
 
     def state_dict(self) -> dict[str, Any]:
         """Where this dataset stands: a small dict of numbers and texts, for a checkpoint. O(1), whatever was read.
@@ -85,18 +74,19 @@ class ElasticDataset(IterableDataset[Any], ABC):
             )
         if self._resumed is not None:
             return self._resumed.encode()
-        if self._begun is None or (worker is None and self.is_asked_for_another(self._begun[0])):
+        last = self._last
+        if last is None or (worker is None and self.is_asked_for_another(last.epoch)):
             return self.state_at(*self._next.peek(), 0)
-        dealt = self._dealt()
-        if dealt.workers == 1:
-            return self.state_at(*self._begun, self._taken)
-        return State(self._pass(), *self._begun, self._taken, dealt).encode()
+        if last.dealt.workers == 1:
+            return self.state_at(last.epoch, last.start, last.taken)
+        return State(self._pass(), last.epoch, last.start, last.taken, last.dealt).encode()
 
     def state_at(self, epoch: int, start: int, delivered: int) -> dict[str, Any]:
         """The state of a pass that began at `start` when each rank has delivered so many of its samples."""
         if delivered:
-            start = Share(self._samples(), self.rank, self.world_size, start=start).position_behind(delivered)
-        return self._state(epoch, start).encode()
+            share = Share(self._samples(), self.rank, self.world_size, start=start, tail=self.tail)
+            start = share.position_behind(delivered)
+        return State(self._pass(), epoch, start).encode()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned: the next pass begins there. Raises `ConfigError` for another's state.
@@ -105,14 +95,11 @@ class ElasticDataset(IterableDataset[Any], ABC):
         a torchdata `StatefulDataLoader` saved for itself.
         """
         found = State.decode(state, self._pass())
-        self._begun = self._share = self._resumed = None
+        self._last = self._resumed = None
         if get_worker_info() is None and not found.taken:
             self._next.resume(found.epoch, found.start)
         else:
             self._resumed = found
-
-    def _state(self, epoch: int, start: int) -> State:
-        return State(self._pass(), epoch, start)
 
     @abstractmethod
     def _pass(self) -> Pass:
@@ -123,8 +110,8 @@ class ElasticDataset(IterableDataset[Any], ABC):
         """Positions of an epoch."""
 
     @abstractmethod
-    def _read(self, epoch: int, positions: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
-        """What comes at these positions; a `HOLE` where a sample was left out."""
+    def _read(self, epoch: int, positions: Iterator[npt.NDArray[np.int64]], *, counted: bool = True) -> Iterator[Any]:
+        """What comes at these positions; a `HOLE` where a sample was left out. `counted`: in `stats`."""
 
     def _dealt(self) -> Dealt:
         worker = get_worker_info()
@@ -139,43 +126,38 @@ class ElasticDataset(IterableDataset[Any], ABC):
         """
         return self._next.take()
 
-    def _begin(self) -> None:
-        worker, self._share, self._taken = get_worker_info(), None, 0
+    def _begin(self) -> Passage:
+        worker, dealt, taken = get_worker_info(), self._dealt(), 0
+        holes = self.terms is not None and self.terms.holes
         if self._resumed is not None:
-            self._resumed.check_dealt(self._dealt())
-            self._begun, self._taken = (self._resumed.epoch, self._resumed.start), self._resumed.taken
+            self._resumed.check_dealt(dealt)
+            begun, taken = (self._resumed.epoch, self._resumed.start), self._resumed.taken
         elif self.terms is not None and not self._used:
-            self._begun = self.terms.epoch, self.terms.start
+            begun = self.terms.epoch, self.terms.start
             if worker is not None:
                 self._next.passed(worker.num_workers)
         elif worker is None:
-            self._begun = self.begin()
+            begun = self.begin()
         elif self.terms is not None:
-            self._begun = self._next.passed(worker.num_workers)
+            begun = self._next.passed(worker.num_workers)
         else:
             taker = (worker.seed - worker.id + self._passes) & _TAKERS
             first = not self._passes
-            self._begun = self._next.take_by_worker(worker.id, worker.num_workers, taker, first=first)
+            begun = self._next.take_by_worker(worker.id, worker.num_workers, taker, first=first)
         self._used, self._resumed = self.terms is not None, None
         self._passes += worker is not None
-
-    def _shared_out(self) -> Share:
-        """What this process delivers of the pass that has begun."""
-        if self._share is None:
-            assert self._begun is not None
-            dealt = self._dealt()
-            self._share = Share(
-                self._samples(), dealt.rank, dealt.world_size, dealt.worker, dealt.workers, dealt.batch_size,
-                self._begun[1], self.tail,
-            )  # fmt: skip
-        return self._share
+        self._last = Passage(*begun, dealt, taken, holes)
+        return self._last
 
     def batches_from_start(self, epoch: int, size: int) -> Iterator[list[Any]]:
-        """The samples of this rank from the beginning of an epoch on, in batches; holes where some were left out."""
-        share = Share(self._samples(), self.rank, self.world_size, tail=self.tail)
-        samples = self._read(epoch, share.positions(chunk=size))
-        while batch := list(islice(samples, size)):
-            yield batch
+        """The samples of an epoch in batches, this rank's first, and then all; holes where some were left out.
+
+        They are not counted in `stats`.
+        """
+        for share in (Share(self._samples(), self.rank, self.world_size, tail=self.tail), Share(self._samples())):
+            samples = self._read(epoch, share.positions(chunk=size), counted=False)
+            while batch := list(islice(samples, size)):
+                yield batch
 
     @contextmanager
     def under(self, terms: Terms) -> Iterator[None]:
@@ -220,10 +202,9 @@ class ElasticDataset(IterableDataset[Any], ABC):
         return self.world_size > 1
 
     def __iter__(self) -> Iterator[Any]:
-        self._begin()
-        return self._deliver(holes=self.terms is not None and self.terms.holes)
+        return self._deliver(self._begin())
 
-    def _deliver(self, *, holes: bool) -> Iterator[Any]:
+    def _deliver(self, passage: Passage) -> Iterator[Any]:
         worker = get_worker_info()
         if worker is not None and worker.num_workers > 1 and self.batch_size is None and self.terms is None:
             raise ConfigError(
@@ -231,11 +212,10 @@ class ElasticDataset(IterableDataset[Any], ABC):
                 " to them",
                 hint=f"pass the DataLoader's batch_size to {type(self).__name__} too",
             )
-        share = self._shared_out()
-        assert self._begun is not None
-        for sample in self._read(self._begun[0], share.positions(self._taken)):
-            self._taken += 1  # a hole is consumed too
-            if holes or sample is not HOLE:
+        share = passage.share(self._samples())
+        for sample in self._read(passage.epoch, share.positions(passage.taken)):
+            passage.taken += 1  # a hole is consumed too
+            if passage.holes or sample is not HOLE:
                 yield sample
 
     def __len__(self) -> int:

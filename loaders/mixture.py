@@ -75,10 +75,10 @@ class Mixture(ElasticDataset):
         text = json.dumps([parts, self._mix.weights, self._wanted], sort_keys=True)
         return Pass("mixture:" + hashlib.sha256(text.encode()).hexdigest(), None, None, self._mix.seed, shuffle=True)
 
-    def _read(self, epoch: int, positions: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
+    def _read(self, epoch: int, positions: Iterator[npt.NDArray[np.int64]], *, counted: bool = True) -> Iterator[Any]:
         first = epoch * self._samples()
         deal = _Deal(self._mix, (part + first for part in positions), len(self.datasets))
-        parts = [_draws(dataset, deal.of(number)) for number, dataset in enumerate(self.datasets)]
+        parts = [_draws(dataset, deal.of(number), counted=counted) for number, dataset in enumerate(self.datasets)]
         for number in deal:
             yield next(parts[number])
 
@@ -127,9 +127,9 @@ class _Deal:
             yield self._draws[number].popleft()
 
 
-def _draws(dataset: StreamingDataset, draws: Iterator[npt.NDArray[np.int64]]) -> Iterator[Any]:
+def _draws(dataset: StreamingDataset, draws: Iterator[npt.NDArray[np.int64]], *, counted: bool) -> Iterator[Any]:
     """Samples of one dataset by the number of the draw: `len` of them are an epoch of its own."""
     size = dataset._samples()
     if not size:
         raise ConfigError(f"{dataset.uri} has no samples", hint="leave it out of the mixture")
-    return dataset._drawn(draws)
+    return dataset._drawn(draws, counted=counted)

@@ -46,7 +46,12 @@ class Share:
                 return max(0, -(-(left - self.rank) // self.world_size))
 
     def position_behind(self, delivered: int) -> int:
-        """The position before which everything is delivered when each rank has delivered so many of its samples."""
+        """The position before which everything is delivered when each rank has delivered so many of its samples.
+
+        What the tail drops is behind it as soon as there is nothing else: no world that goes on delivers it.
+        """
+        if self.tail == "drop" and delivered >= self.rank_samples:
+            return self.samples
         return min(self.start + delivered * self.world_size, self.samples)
 
     def positions(self, skip: int = 0, chunk: int = 4096) -> Iterator[npt.NDArray[np.int64]]:

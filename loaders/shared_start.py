@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 
+from ..storage.errors import ConfigError
+
 LOG = logging.getLogger("holdfast.loader")
 
-_EPOCH, _START, _LOADED, _WORKERS, _TAKEN, _TAKER, _PASS_EPOCH, _PASS_START, _SERVED = range(9)
+_EPOCH, _START, _LOADED, _DROPPED, _WORKERS, _TAKEN, _TAKER, _PASS_EPOCH, _PASS_START, _SERVED = range(10)
 _NOBODY = -1
-_SLOTS = 256  # workers with a slot of their own; those beyond share the last
+_MAX_WORKERS = 1024
+MAX_EPOCH = (1 << 63) - 1
 
 Place = tuple[int, int]  # epoch, and position in it
 
@@ -20,18 +23,21 @@ class SharedStart:
     """A loaded state is for one pass: the next one that begins, in whatever process, of all of its workers.
 
     A process that iterates says so by `take`, and so does a loader that knows when a pass of its workers begins.
-    Workers of a plain torch `DataLoader` come by themselves: those of one pass have one number (`taker`).
+    Workers of a plain torch `DataLoader` come by themselves: those of one pass have one number (`taker`). They may come
+    late: what was set behind the making of their processes is for passes behind theirs, so each has a copy of what was
+    to come next when it was made.
 
-    Fields: epoch; the position that the loaded state begins at; how many states were loaded; how many workers make the
-    pass (0: the process itself); how many states were taken; by which pass of workers the last one was; where the last
-    pass that was taken here began; and for each worker the number of the state that it took last. Nothing is locked:
-    workers of one pass write the same.
+    Fields: epoch; the position that the loaded state begins at; how many states were loaded, and how many of them were
+    dropped or taken; how many workers make the pass (0: the process itself); how many states were taken; by which pass
+    of workers the last one was; where the last pass that was taken here began; and for each worker the number of the
+    state that it took last. Nothing is locked: workers of one pass write the same.
     """
 
     def __init__(self) -> None:
-        self._fields = torch.zeros(_SERVED + _SLOTS, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        fields = torch.zeros(_SERVED + _MAX_WORKERS, dtype=torch.int64)
+        self._fields = fields.share_memory_()  # type: ignore[no-untyped-call]
         self._fields[_TAKER] = _NOBODY
-        self._epoch = 0  # of the next pass when this process was copied: a worker that comes late is of that one
+        self._coming = (0, 0, 0)  # epoch and start of the next pass, and the number of the state that it is of, if any
         self.asked: int | None = None  # the epoch that was set since a pass began
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -45,24 +51,26 @@ class SharedStart:
         return int(self._fields[_WORKERS])
 
     @property
-    def _loaded(self) -> bool:
-        return int(self._fields[_TAKEN]) < int(self._fields[_LOADED])
+    def loaded(self) -> bool:
+        """Whether a state was loaded, and no pass was made of it yet."""
+        return max(int(self._fields[_TAKEN]), int(self._fields[_DROPPED])) < int(self._fields[_LOADED])
 
     def peek(self) -> Place:
         """Epoch and start of the next pass."""
-        return int(self._fields[_EPOCH]), int(self._fields[_START]) if self._loaded else 0
+        return int(self._fields[_EPOCH]), int(self._fields[_START]) if self.loaded else 0
 
     def set_epoch(self, epoch: int) -> None:
         """The next pass is of this epoch: from its start, unless a state of this very epoch was loaded."""
         if epoch != int(self._fields[_EPOCH]):
-            if self._loaded and int(self._fields[_START]):
+            if self.loaded and int(self._fields[_START]):
                 LOG.warning(
                     "set_epoch(%d) drops the state that was loaded, of epoch %d: go on with that epoch, which"
                     " DataLoader.epoch and next_start() say", epoch, int(self._fields[_EPOCH])
                 )  # fmt: skip
-            self._fields[_TAKEN], self._fields[_TAKER] = self._fields[_LOADED], _NOBODY
-        self._fields[_EPOCH] = self._epoch = epoch
+            self._fields[_DROPPED] = self._fields[_LOADED]
+        self._fields[_EPOCH] = epoch
         self._fields[_WORKERS] = 0
+        self._copy()
         self.asked = epoch
 
     def resume(self, epoch: int, start: int) -> None:
@@ -74,16 +82,21 @@ class SharedStart:
         self._fields[_EPOCH], self._fields[_START] = epoch, start
         self._fields[_LOADED] += 1
         self._fields[_WORKERS] = 0
-        self._epoch = epoch
+        self._copy()
+
+    def _copy(self) -> None:
+        """For workers that are made from now on."""
+        self._coming = (*self.peek(), int(self._fields[_LOADED]) if self.loaded else 0)
 
     def take(self) -> Place:
         """Begin a pass, here or in workers: its epoch and start."""
-        place, loaded = self.peek(), self._loaded
+        place, loaded = self.peek(), self.loaded
         self._fields[_TAKEN], self._fields[_TAKER] = self._fields[_LOADED], _NOBODY
         self._fields[_PASS_EPOCH], self._fields[_PASS_START] = place
         self._fields[_WORKERS] = 0
         if loaded and self.asked is not None and self.asked > place[0]:
-            self._fields[_EPOCH] = self._epoch = self.asked
+            self._fields[_EPOCH] = self.asked
+        self._copy()
         self.asked = None
         return place
 
@@ -94,14 +107,22 @@ class SharedStart:
 
     def take_by_worker(self, number: int, workers: int, taker: int, *, first: bool) -> Place:
         """Worker `number` of so many begins a pass, of which nobody else says when; its epoch and start. `first`: of
-        this process.
+        this process. Raises `ConfigError` for more workers than there is room for.
         """
-        slot, loaded = _SERVED + min(number, _SLOTS - 1), int(self._fields[_LOADED])
-        if self._loaded:
-            self._fields[_TAKER] = taker
-            self._fields[_TAKEN] = loaded
-        mine = int(self._fields[_TAKER]) == taker and int(self._fields[slot]) < loaded == int(self._fields[_TAKEN])
-        self._fields[slot] = loaded
-        self._fields[_WORKERS] = workers
-        epoch = self._epoch if first else int(self._fields[_EPOCH])
-        return epoch, int(self._fields[_START]) if mine else 0
+        if workers > _MAX_WORKERS:
+            raise ConfigError(f"{workers} workers", hint=f"torch's DataLoader may have {_MAX_WORKERS} of them here")
+        fields, slot = self._fields, _SERVED + number
+        if first:
+            epoch, start, state = self._coming
+        else:
+            epoch, start = int(fields[_EPOCH]), int(fields[_START])
+            state = int(fields[_LOADED]) if int(fields[_DROPPED]) < int(fields[_LOADED]) else 0
+        if state > int(fields[_TAKEN]):
+            fields[_TAKER] = taker
+            fields[_TAKEN] = state
+        mine = bool(state) and state == int(fields[_TAKEN]) and taker == int(fields[_TAKER])
+        mine = mine and int(fields[slot]) < state
+        if mine:
+            fields[slot] = state
+        fields[_WORKERS] = workers
+        return epoch, start if mine else 0

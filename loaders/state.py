@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..storage.errors import ConfigError
+from .share import Tail
 
 _VERSION = 1
 
@@ -36,7 +37,7 @@ class Dealt:
     worker: int = 0
     workers: int = 1
     batch_size: int = 1
-    tail: str = "exact"
+    tail: Tail = "exact"
 
 
 @dataclass(frozen=True, slots=True)

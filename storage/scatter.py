@@ -14,9 +14,10 @@ def spread(data: memoryview, outs: Sequence[memoryview]) -> None:
 
 
 def behind(outs: Sequence[memoryview], count: int) -> list[memoryview]:
-    """What is left to fill when `count` bytes are."""
+    """What is left to fill when `count` bytes are; none of it empty."""
     left = []
     for out in outs:
-        left.append(out[count:])
+        if len(out) > count:
+            left.append(out[count:])
         count -= min(count, len(out))
     return left

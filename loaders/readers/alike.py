@@ -18,7 +18,7 @@ from .member_column import MemberColumn
 from .tar import MAX_SAMPLE_BYTES
 from .tar_tensors import Located, TensorTarReader
 
-_MAX_PIECES = 512  # in one call of the system, which takes 1,024
+_MAX_PIECES = 512  # for one call of the system, which takes 1,024; a sample of more takes several
 
 
 class Span(NamedTuple):

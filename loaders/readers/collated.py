@@ -55,7 +55,8 @@ def collate_tensors(samples: Sequence[Sample]) -> dict[str, Any]:
         for sample in samples:
             if name not in sample:
                 raise SampleError(
-                    f"sample {sample['__key__']!r} has no member {name!r}, which the first sample of its batch has",
+                    f"sample {sample['__key__']!r} has no member {name!r}, which the first sample of its batch has"
+                    f" (index {sample['__index__']})",
                     hint="give a collate_fn",
                 )
         batch[name] = collated_members(name, [sample[name] for sample in samples], keys)

@@ -17,7 +17,7 @@ from .alike import Span, Taken, take_alike
 from .member_column import MemberColumn
 from .tar_tensors import TensorTarReader
 
-_TRIES = 8  # batches in a row that are read as if their samples were alike, and are not, before none is any more
+_TRIES = 8  # more batches that are read as if their samples were alike and are not, than such that are: then none is
 
 
 class TarColumns:
@@ -68,7 +68,7 @@ class TarColumns:
             for number, at in zip(numbers, rows.offsets.tolist(), strict=True)
         ]
         taken = take_alike(spans, spans[0].reader.members(int(rows.offsets[0])))
-        self._tries = _TRIES if taken else self._tries - 1
+        self._tries = min(self._tries + 1, _TRIES) if taken else self._tries - 1
         return taken
 
     def _one_by_one(self, rows: Rows) -> Taken:

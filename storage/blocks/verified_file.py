@@ -35,6 +35,7 @@ ABSENT, VERIFIED, UNPROVEN = 0, 1, 2
 _HEADER = struct.Struct("<8sQQQQQQQ8s")  # magic, lineage, size, leaf size, stamp (size, mtime, ctime, inode), boot
 _MAGIC = b"hf-mark1"
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # what a symlink leads to is not ours to write
+_MAX_PIECES = 1024  # of memory that one call of the system fills (IOV_MAX)
 _LOCK_INIT = 0  # byte 0: held while the header is read or changed; leaf i is byte _HEADER.size + i
 
 
@@ -205,15 +206,17 @@ class VerifiedFile:
     def fill(self, start: int, *outs: memoryview) -> None:
         """As `copy`, from `start` on, into memory of the caller's: it need not be fetched from the host, or zeroed.
 
-        `outs` are filled one after the other; a thousand at the most, by one call of the system as a rule.
+        `outs` are filled one after the other, by one call of the system as a rule.
         """
         left = sum(map(len, outs))
+        if len(outs) > _MAX_PIECES:
+            outs = (*behind(outs, 0),)  # pieces that are empty could be all that one call sees
         try:
-            count = os.preadv(self._fd, outs, start)
+            count = os.preadv(self._fd, outs[:_MAX_PIECES], start)
             while count and (left := left - count):
                 start += count
                 outs = (*behind(outs, count),)
-                count = os.preadv(self._fd, outs, start)
+                count = os.preadv(self._fd, outs[:_MAX_PIECES], start)
         except OSError as error:
             raise disk_error(error, self.path) from error
         if left:

@@ -97,6 +97,30 @@ def test_alike_samples_are_read_together(
     assert all(taken)
 
 
+@pytest.mark.parametrize(("members", "side"), [(511, 8), (512, 8), (1100, 8), (1100, 0), (1, 0)])
+def test_a_sample_of_many_members_takes_several_calls(
+    publish_folder: Any, serve: Serve, tmp_path: Path, members: int, side: int
+) -> None:
+    """Frames of a video: more pieces of memory than one call of the system fills."""
+    samples = [{f"f{k:04d}.jpg": bytes([number]) * side for k in range(members)} for number in range(4)]
+    _compare(_tar(samples, timed=False), publish_folder, serve, tmp_path)
+
+
+def test_a_success_does_not_make_up_for_many_batches_in_vain(
+    taken: list[bool], publish_folder: Any, serve: Serve, tmp_path: Path
+) -> None:
+    sides = [SIDE + 512 * (n % 2) if n // 2 % 4 else SIDE for n in range(2 * SAMPLES)]  # one batch of four is alike
+    data = _tar([_sample(n, side) for n, side in enumerate(sides)], timed=True)
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "0.tar").write_bytes(data)
+    published = publish_folder(tmp_path / "src")
+    url = serve(published.folder).url
+    loader = DataLoader(published.uri, 2, sources=[url], cache=tmp_path / "c", decode="uint8", shuffle=False)
+    assert len(list(loader)) == SAMPLES
+    assert len(taken) < 20
+    loader.dataset.close()
+
+
 _UNLIKE = {
     "a byte less": [_sample(n) if n % 5 else _sample(n, SIDE - 1) for n in range(SAMPLES)],  # in as many blocks
     "a block more": [_sample(n, SIDE + 512 * (n % 2)) for n in range(SAMPLES)],

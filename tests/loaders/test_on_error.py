@@ -335,8 +335,21 @@ def test_ranks_stay_in_step_when_nothing_is_left_but_holes(make: Make, workers: 
 
 def test_a_rank_that_can_build_nothing_says_so(make: Make) -> None:
     loader = DataLoader(make(rank=0, world_size=2, decode=lambda _: 1 / 0), batch_size=8, collate_fn=list)
-    with pytest.raises(SampleError, match="every sample of this rank was left out"):
+    with pytest.raises(SampleError, match="no sample of this epoch can be built"):
         list(loader)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_rank_that_can_build_nothing_of_its_own_stays_in_step(make: Make, workers: int) -> None:
+    steps, counts = [], []
+    for rank in range(2):
+        odd_ones = lambda sample: 1 / (1 - sample["__index__"] % 2)
+        given = {"rank": rank, "world_size": 2, "shuffle": False, "decode": odd_ones}
+        loader = DataLoader(make(**given), batch_size=12, num_workers=workers, collate_fn=len)
+        steps.append(list(loader))
+        counts.append((loader.dataset.stats().samples, loader.dataset.stats().skipped))
+    assert steps == [[12] * 5, [6] * 5], "of the whole dataset every other one can be built"
+    assert counts == [(60, 0), (0, 60)], "what stands in is not counted"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

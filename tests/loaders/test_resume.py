@@ -17,6 +17,7 @@ import torch
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from holdfast import DataLoader, StreamingDataset
+from holdfast.loaders.shared_start import SharedStart
 from holdfast.storage.errors import ConfigError
 from support.mirror_server import MirrorServer
 from support.programs import Program
@@ -211,6 +212,105 @@ def test_workers_of_a_plain_loader_take_a_state_once(make: Make, persistent: boo
         dataset.load_state_dict(saved.state_dict())
         assert seen + flat(loader) == whole
         assert flat(loader) == whole
+
+
+def test_iterators_over_one_dataset_have_their_own_place(make: Make) -> None:
+    whole, later = numbers(make()), numbers(in_epoch(make(), 1))
+    dataset = make()
+    assert [(a["__index__"], b["__index__"]) for a, b in zip(dataset, dataset, strict=True)] == [
+        (number, number) for number in whole
+    ]
+    for workers in (0, 2):
+        loader = DataLoader(make(), batch_size=4, num_workers=workers, collate_fn=numbers)
+        batches = [whole[at : at + 4] for at in range(0, 300, 4)]
+        assert [list(pair) for pair in zip(loader, loader, strict=True)] == [[batch, batch] for batch in batches]
+    first = iter(dataset)
+    dataset.set_epoch(1)
+    second = iter(dataset)
+    assert [sample["__index__"] for sample in second] == later
+    assert [sample["__index__"] for sample in first] == whole
+    assert dataset.state_dict()["epoch"] == 1
+
+
+def test_a_state_is_of_the_pass_that_began_last(make: Make) -> None:
+    loader = DataLoader(make(), batch_size=4, collate_fn=list)
+    first = iter(loader)
+    next(first), next(first)
+    second = iter(loader)
+    next(second), next(first), next(first)
+    assert loader.state_dict()["start"] == 4
+    held = iter(loader.dataset)
+    next(held)
+    loader.load_state_dict(loader.state_dict())
+    new = iter(loader.dataset)
+    next(held), next(held)
+    assert len(list(new)) == 296, "what an older iterator reads is not of the new one's"
+
+
+def test_a_state_that_the_dataset_was_given_is_the_loaders(make: Make) -> None:
+    loader = DataLoader(make(), batch_size=4, collate_fn=list)
+    next(iter(loader))
+    saved = make()
+    numbers(saved, 20)
+    loader.dataset.load_state_dict(saved.state_dict())
+    assert loader.state_dict() == saved.state_dict() == loader.dataset.state_dict()
+
+
+def test_a_loader_that_is_made_of_anothers_parts_gives_batches(make: Make) -> None:
+    loader = DataLoader(make(batch_size=4), num_workers=2, collate_fn=numbers)
+    batches = list(loader)
+    assert loader.collate_fn is numbers
+    for other in (torch.utils.data.DataLoader, DataLoader):
+        again = other(loader.dataset, loader.batch_size, num_workers=2, collate_fn=loader.collate_fn)
+        assert list(again) == batches
+
+
+def test_batches_out_of_order_are_refused(make: Make) -> None:
+    with pytest.raises(ConfigError, match="in_order=False"):
+        DataLoader(make(), batch_size=4, num_workers=2, in_order=False)
+
+
+def test_what_tail_drops_is_delivered_by_no_later_world(make: Make) -> None:
+    dataset = make(rank=0, world_size=7, tail="drop")
+    loader = DataLoader(make(rank=0, world_size=7, tail="drop"), batch_size=8, collate_fn=list)
+    list(dataset), list(loader)
+    assert dataset.state_dict()["start"] == loader.state_dict()["start"] == 300
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("persistent", [False, True])
+def test_an_epoch_set_while_workers_begin_is_for_the_next_pass(make: Make, persistent: bool, context: str) -> None:
+    """Processes take their time to start: by then the training may have said more."""
+    whole, later = numbers(make()), numbers(in_epoch(make(), 1))
+    saved = make()
+    seen = numbers(saved, 40)
+    dataset = make(batch_size=4)
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=4, num_workers=2, collate_fn=list, persistent_workers=persistent,
+        multiprocessing_context=context,
+    )  # fmt: skip
+    dataset.load_state_dict(saved.state_dict())
+    begun = iter(loader)
+    dataset.set_epoch(1)
+    assert seen + flat(begun) == whole
+    del begun
+    assert flat(loader) == later
+
+
+def test_an_epoch_has_63_bits(make: Make) -> None:
+    dataset = in_epoch(make(), (1 << 63) - 1)
+    assert sorted(numbers(dataset)) == list(range(300))
+    for epoch in (-1, 1 << 63):
+        with pytest.raises(ValueError, match="expected 0 to"):
+            dataset.set_epoch(epoch)
+
+
+def test_more_workers_than_there_is_room_for_are_refused() -> None:
+    start = SharedStart()
+    start.resume(0, 100)
+    assert [start.take_by_worker(number, 1024, 7, first=True) for number in range(1024)] == [(0, 100)] * 1024
+    with pytest.raises(ConfigError, match="1025 workers"):
+        start.take_by_worker(1024, 1025, 7, first=True)
 
 
 def test_a_copy_of_a_dataset_has_a_start_of_its_own(make: Make) -> None:
