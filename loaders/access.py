@@ -15,14 +15,16 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import get_worker_info
 
+from ..configs.roster import Roster
 from ..configs.settings import Settings, cache_folder
-from ..storage.errors import HoldfastError
+from ..storage.errors import ConfigError, HoldfastError
 from ..storage.fetch.engine import FetchEngine
 from ..storage.fetch.evidence import Evidence
 from ..storage.manifest import Head
 from ..storage.session import SourcesArgument, choose_sources, user_policy
 from ..storage.sources.netguard import NetGuard
 from ..storage.uri import DatasetUri
+from .arguments import checked_flag, checked_optional, checked_seconds, checked_texts, checked_whole
 from .batches import stream_batches
 from .columns import checked_columns
 from .decode import Decode, make_decoder
@@ -68,20 +70,29 @@ class Access:
         columns: Sequence[str] | None = None,
         decoded_cache: bool = False,
     ) -> None:
+        if not isinstance(uri, str):
+            raise ConfigError(f"{uri!r} is no URI of a dataset", hint='give a text, such as "ipfs://bafy…"')
         self.uri = DatasetUri.parse(uri)
         self.partition, self.seq_len, self.skips = partition, seq_len, checked_on_error(on_error)
-        self._columns, self._keeps = checked_columns(columns), decoded_cache
-        self._sources, self._guard = sources, NetGuard.parse(allow_net)
+        checked_optional("seq_len", seq_len, 1)
+        self._columns, self._keeps = checked_columns(columns), checked_flag("decoded_cache", decoded_cache)
+        if not isinstance(sources, (str, os.PathLike, Roster, type(None))):
+            checked_texts("sources", sources, "https://mirror.example/corpus")
+        self._sources = sources
+        self._guard = NetGuard.parse(checked_texts("allow_net", allow_net, "10.1.0.0/16"))
         choose_sources(sources, redirects=self._guard)  # a bad roster is the user's mistake: said here, not in a worker
         settings = Settings.load(os.environ)
         folder = Path(cache) if cache is not None else cache_folder(os.environ) / "loader"
         self._linger_s = settings.cache.fetcher_linger
-        budget = settings.cache.max_bytes if cache_bytes is None else cache_bytes
-        self._cache = CacheOptions(folder, budget, secrets.randbits(63), reverify, max(prefetch_bytes, 1 << 20))
-        self._prefetch_bytes = prefetch_bytes
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"cache={str(folder)!r} is no folder", hint="name one, or one that can be made")
+        budget = settings.cache.max_bytes if cache_bytes is None else checked_whole("cache_bytes", cache_bytes, 0)
+        self._prefetch_bytes = checked_whole("prefetch_bytes", prefetch_bytes, 0)
+        distrust = checked_flag("reverify", reverify)
+        self._cache = CacheOptions(folder, budget, secrets.randbits(63), distrust, max(prefetch_bytes, 1 << 20))
         self._decoder: Callable[[Sample], Any] | None = make_decoder(decode)
         self.members: Members = decode if decode in ("memoryview", "uint8") else "bytes"
-        self._policy, self._fetcher = user_policy(deadline_s), fetcher
+        self._policy, self._fetcher = user_policy(checked_seconds("deadline_s", deadline_s)), fetcher
         self._runtime: Runtime | None = None
         self._view: View | None = None
 

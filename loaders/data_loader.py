@@ -14,6 +14,7 @@ from typing import Any
 import torch.utils.data
 
 from ..storage.errors import ConfigError
+from .arguments import checked_whole
 from .dataset import StreamingDataset
 from .elastic import ElasticDataset
 from .errors import SampleError
@@ -62,6 +63,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         progress: bool = False,
         **options: Any,
     ) -> None:
+        if not isinstance(dataset, (ElasticDataset, str, os.PathLike)):
+            raise ConfigError(
+                f"{type(dataset).__name__} is no dataset of this loader",
+                hint="give a StreamingDataset, a Mixture or a URI; others go into torch's own DataLoader",
+            )
         if not isinstance(dataset, ElasticDataset):
             given = {name: options.pop(name) for name in _OF_DATASET & options.keys()}
             dataset = StreamingDataset(os.fspath(dataset), **given)
@@ -193,9 +199,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
 def _batch_size(given: int | None, dataset: ElasticDataset) -> int:
     """Raises `ConfigError` for none, and for two that differ."""
-    size = given if given is not None else dataset.batch_size or 1
-    if size < 1:
-        raise ConfigError(f"batch_size={size}: expected 1 or more", hint="batch_size=1 gives single samples")
+    size = checked_whole("batch_size", given if given is not None else dataset.batch_size or 1, 1)
     if dataset.batch_size not in (None, size):
         raise ConfigError(
             f"batch_size={size}, but the dataset was made with batch_size={dataset.batch_size}",

@@ -13,6 +13,7 @@ from ..storage.manifest import Head
 from ..storage.session import SourcesArgument
 from ..storage.uri import DatasetUri
 from .access import Access
+from .arguments import checked_flag
 from .batches import rebatch
 from .decode import Decode
 from .elastic import ElasticDataset, checked_seed
@@ -64,7 +65,8 @@ class StreamingDataset(ElasticDataset):
             there are other ranks to keep in step with; another loader fills its batches with later samples.
 
     Raises:
-        ConfigError: wrong input, at once.
+        ConfigError: wrong input, at once; what only the dataset can tell (a partition or column that it has not, a
+            rank that has no sample), when it is read first.
         UnavailableError, IntegrityError, SampleError: from iteration, naming object and sources.
 
     """
@@ -100,7 +102,7 @@ class StreamingDataset(ElasticDataset):
             seq_len=seq_len, prefetch_bytes=prefetch_bytes, deadline_s=deadline_s, reverify=reverify,
             allow_net=allow_net, fetcher=fetcher, on_error=on_error, columns=columns, decoded_cache=decoded_cache,
         )  # fmt: skip
-        self.seed, self.shuffle = checked_seed(seed), shuffle
+        self.seed, self.shuffle = checked_seed(seed), checked_flag("shuffle", shuffle)
 
     @property
     def uri(self) -> DatasetUri:

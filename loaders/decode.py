@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..storage.errors import ConfigError
 from .errors import NOT_THE_SAMPLES, SampleError
 from .readers.reader import Sample
 
@@ -52,7 +53,10 @@ class Decoder:
 
     def __init__(self, kind: Literal["torch", "pil"]) -> None:
         if kind not in ("torch", "pil"):
-            raise ValueError(f"decode={kind!r}: expected 'torch', 'pil', 'memoryview', 'uint8', a callable or None")
+            raise ConfigError(
+                f"decode={kind!r}: expected 'torch', 'pil', 'memoryview', 'uint8', a callable or None",
+                hint="give one of these",
+            )
         self.kind = kind
         self._image: Callable[[str, bytes], Any] | None = None
 
@@ -96,7 +100,7 @@ class Decoder:
 def make_decoder(decode: Decode) -> Callable[[Sample], Any] | None:
     """The function that `StreamingDataset(decode=…)` means; None: the reader gives what is asked for.
 
-    Raises `ValueError`.
+    Raises `ConfigError`.
     """
     if decode is None or decode == "memoryview" or decode == "uint8":
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..storage.errors import ConfigError
+from .arguments import checked_optional, checked_whole
 from .passage import Passage, Terms
 from .share import TAILS, Share, Tail
 from .shared_start import MAX_EPOCH, SharedStart
@@ -36,7 +36,7 @@ class ElasticDataset(IterableDataset[Any], ABC):
         super().__init__()
         if tail not in TAILS:
             raise ConfigError(f"tail={tail!r}", hint=f"expected one of {', '.join(TAILS)}")
-        self.batch_size, self.tail = batch_size, tail
+        self.batch_size, self.tail = checked_optional("batch_size", batch_size, 1), tail
         self.rank, self.world_size = _rank(rank, world_size)
         self._next = SharedStart()
         self.terms: Terms | None = None  # of a pass of `DataLoader` that begins just now; its workers keep them
@@ -48,9 +48,7 @@ class ElasticDataset(IterableDataset[Any], ABC):
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch of the next pass: it shuffles anew. From 0 to 2**63 - 1."""
-        if not 0 <= epoch <= MAX_EPOCH:
-            raise ValueError(f"epoch {epoch}: expected 0 to 2**63 - 1")
-        self._next.set_epoch(epoch)
+        self._next.set_epoch(checked_whole("epoch", epoch, 0, MAX_EPOCH))
 
     def next_start(self) -> tuple[int, int]:
         """The epoch of the next pass, and the position at which it begins: 0 unless a state was loaded."""
@@ -225,13 +223,7 @@ class ElasticDataset(IterableDataset[Any], ABC):
 
 def checked_seed(seed: object) -> int:
     """A seed, if it is one. Raises `ConfigError`."""
-    try:
-        number = operator.index(seed)  # type: ignore[arg-type]
-    except TypeError:
-        raise ConfigError(f"seed={seed!r}", hint="a seed is a whole number from 0 to 2**64 - 1") from None
-    if not 0 <= number < 1 << 64:
-        raise ConfigError(f"seed={seed!r}", hint="a seed is a whole number from 0 to 2**64 - 1")
-    return number
+    return checked_whole("seed", seed, 0, (1 << 64) - 1)
 
 
 def _rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
@@ -241,6 +233,5 @@ def _rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
-    if not 0 <= rank < world_size:
-        raise ConfigError(f"rank {rank} of world_size {world_size}", hint="ranks count from 0")
-    return rank, world_size
+    world_size = checked_whole("world_size", world_size, 1)
+    return checked_whole("rank", rank, 0, world_size - 1), world_size

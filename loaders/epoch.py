@@ -30,7 +30,12 @@ class Epoch:
             return cls(_parameters(head, part.samples, part), part.first_sample)
         if seq_len is None or seq_len < 1:
             raise ConfigError(f"a token dataset needs seq_len (got {seq_len})", hint="pass seq_len=2048, say")
-        return cls(_parameters(head, window_count(part.samples, seq_len), part, seq_len), 0)
+        windows = window_count(part.samples, seq_len)
+        if not windows:
+            raise ConfigError(
+                f"{part.samples} tokens hold no window of seq_len + 1 = {seq_len + 1}", hint="take a smaller seq_len"
+            )
+        return cls(_parameters(head, windows, part, seq_len), 0)
 
 
 def _parameters(head: Head, samples: int, part: Partition, seq_len: int | None = None) -> OrderParameters:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..storage.errors import ConfigError
+from .arguments import checked_optional, checked_whole
 from .dataset import StreamingDataset
 from .elastic import ElasticDataset, checked_seed
 from .mix import Mix
@@ -50,10 +51,12 @@ class Mixture(ElasticDataset):
         tail: Tail = "repeat",
     ) -> None:
         super().__init__(batch_size=batch_size, rank=rank, world_size=world_size, tail=tail)
+        if not all(isinstance(dataset, StreamingDataset) for dataset in datasets):
+            raise ConfigError("a mixture is made of StreamingDatasets, and of nothing else", hint="give a list of them")
+        weights = [checked_whole("weights", weight, 1) for weight in weights]
         if len(datasets) != len(weights):
             raise ConfigError(f"{len(datasets)} datasets and {len(weights)} weights", hint="give one weight each")
-        if samples is not None and samples < 1:
-            raise ConfigError(f"samples={samples}", hint="an epoch has 1 sample or more")
+        checked_optional("samples", samples, 1)
         self.datasets, self._wanted = tuple(datasets), samples
         self._mix = Mix(tuple(weights), checked_seed(seed))
 

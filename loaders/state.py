@@ -7,6 +7,7 @@ workers. So another world may go on from it. A worker of a torchdata `StatefulDa
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -68,7 +69,7 @@ class State:
                     hint="go on with the version of holdfast that saved it",
                 )
             of = Pass(**{field.name: document[field.name] for field in fields(Pass)})
-            epoch, start, taken = (int(document.get(name, 0)) for name in ("epoch", "start", "taken"))
+            epoch, start, taken = (operator.index(document.get(name, 0)) for name in ("epoch", "start", "taken"))
             dealt = Dealt(**document["dealt"]) if taken else None
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(

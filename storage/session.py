@@ -41,7 +41,7 @@ def choose_sources(
                 return sources
             raise ConfigError(
                 "no source is named",
-                hint="give --from URL or --roster FILE, or set HOLDFAST_ROSTER to a roster",
+                hint="give --from URL or --roster FILE (in Python: sources=), or set HOLDFAST_ROSTER to a roster",
             )
         given = roster
     return sources + sources_of(given, env=os.environ, redirects=redirects)

@@ -36,7 +36,7 @@ class NetGuard:
             return cls(True, tuple(ipaddress.ip_network(text) for text in networks))
         except ValueError as error:
             raise ConfigError(
-                f"--allow-net: {error}", hint="give a range such as 127.0.0.0/8 or 10.1.0.0/16"
+                f"--allow-net, or allow_net=: {error}", hint="give a range such as 127.0.0.0/8 or 10.1.0.0/16"
             ) from error
 
     def resolve(self, host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
@@ -57,7 +57,7 @@ class NetGuard:
         if not good:
             raise ForbiddenAddressError(
                 f"{host} is {addresses[0][1][0] if addresses else 'nowhere'}, which is not a public address",
-                hint="open the range with --allow-net if it is yours",
+                hint="open the range with --allow-net, or allow_net=, if it is yours",
             )
         return good
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from holdfast import DataLoader, Provider, Roster, StreamingDataset
+from holdfast import DataLoader, IndexedDataset, Mixture, Provider, Roster, StreamingDataset
 from holdfast.configs.roster import write_roster
 from holdfast.storage.errors import ConfigError, UnavailableError
 from support.mirror_server import MirrorServer, Reply
@@ -36,19 +36,56 @@ def test_two_workers_without_batch_size_are_a_clear_error(text: Any, serve: Serv
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rank": 3, "world_size": 2}, "rank 3"),
+        ({"rank": 3, "world_size": 2}, "rank=3: expected a whole number, 0 to 1"),
         ({"rank": 1}, "belong together"),
         ({"partition": "nope"}, "no partition 'nope'"),
         ({"seq_len": 5}, "token datasets"),
         ({"decode": "numpy"}, "expected 'torch'"),
+        ({"deadline_s": "2s"}, "deadline_s='2s': expected seconds"),
+        ({"deadline_s": float("nan")}, "deadline_s=nan"),
+        ({"deadline_s": 0}, "deadline_s=0"),
+        ({"batch_size": 0}, "batch_size=0: expected a whole number, 1 or more"),
+        ({"batch_size": "8"}, "batch_size='8'"),
+        ({"rank": 0.5, "world_size": 2}, "rank=0.5"),
+        ({"rank": 0, "world_size": 0}, "world_size=0"),
+        ({"seq_len": "8"}, "seq_len='8'"),
+        ({"prefetch_bytes": "64MB"}, "prefetch_bytes='64MB'"),
+        ({"prefetch_bytes": -5}, "prefetch_bytes=-5"),
+        ({"cache_bytes": "1GB"}, "cache_bytes='1GB'"),
+        ({"cache": __file__}, "is no folder"),
+        ({"sources": 5}, "sources=5: expected a list of texts"),
+        ({"sources": [5]}, r"sources=\[5\]"),
+        ({"allow_net": "10.0.0.0/8"}, "allow_net='10.0.0.0/8': expected a list"),
+        ({"shuffle": "no"}, "shuffle='no': expected True or False"),
+        ({"columns": 5}, "columns=5"),
+        ({"seed": True}, "seed=True"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_said_in_one_sentence(
     text: Any, serve: Serve, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     _, published = text
-    with pytest.raises((ConfigError, ValueError), match=message):
-        next(iter(StreamingDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path, **options)))
+    given = {"sources": [serve(published.folder).url], "cache": tmp_path, **options}
+    with pytest.raises(ConfigError, match=message) as caught:
+        next(iter(StreamingDataset(published.uri, **given)))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("uri", [5, None, b"ipfs://x", ["ipfs://x"]])
+def test_what_is_no_uri_is_said(uri: Any) -> None:
+    with pytest.raises(ConfigError, match="is no URI of a dataset"):
+        StreamingDataset(uri, sources=["http://127.0.0.1:9"])
+
+
+def test_what_is_no_dataset_of_ours_is_said(text: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = text
+    options = {"sources": [serve(published.folder).url], "cache": tmp_path}
+    indexed = IndexedDataset(published.uri, **options)
+    with pytest.raises(ConfigError, match="IndexedDataset is no dataset of this loader") as caught:
+        DataLoader(indexed)  # type: ignore[arg-type]
+    assert "torch's own DataLoader" in caught.value.hint
+    with pytest.raises(ConfigError, match="made of StreamingDatasets"):
+        Mixture([indexed, indexed], (1, 1))  # type: ignore[list-item]
 
 
 def test_all_sources_of_a_leaf_gone_is_a_typed_error_within_the_deadline(
@@ -209,21 +246,29 @@ def test_the_cache_stays_within_its_budget_and_a_shard(tmp_path: Path, publish_f
     assert sum(path.stat().st_size for path in (tmp_path / "c" / "shards").iterdir()) <= budget
 
 
-def test_a_byte_changed_between_two_passes_of_one_dataset_is_noticed(text: Any, serve: Serve, tmp_path: Path) -> None:
-    source, published = text
-    dataset = StreamingDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path)
-    wanted = {path.name: path.read_text() for path in source.iterdir()}
-    assert {sample["path"]: sample["text"] for sample in dataset} == wanted
-    victim = max((tmp_path / "shards").glob("*[!s]"), key=lambda path: path.stat().st_size)
-    before = victim.stat()
-    while victim.stat().st_mtime_ns == before.st_mtime_ns:
-        with victim.open("r+b") as file:
-            file.seek(1000)
-            byte = file.read(1)
-            file.seek(1000)
-            file.write(bytes([byte[0] ^ 1]))
-    dataset._seen = None  # decoded rows are kept in memory: read the file again
-    assert {sample["path"]: sample["text"] for sample in dataset} == wanted
+def test_a_byte_changed_between_two_passes_of_one_dataset_is_noticed(
+    publish_folder: Any, serve: Serve, tmp_path: Path
+) -> None:
+    (tmp_path / "src").mkdir()
+    with tarfile.open(tmp_path / "src" / "a.tar", "w") as tar:
+        for number in range(30):
+            info, data = tarfile.TarInfo(f"s{number:02d}.bin"), bytes([number]) * 5000
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    published = publish_folder(tmp_path / "src", leaf_size=16384)
+    server = serve(published.folder)
+    dataset = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path / "c")
+    wanted = [sample["bin"] for sample in dataset]
+    assert sorted(wanted) == [bytes([number]) * 5000 for number in range(30)]
+    victim = max((tmp_path / "c" / "shards").glob("*[!s]"), key=lambda path: path.stat().st_size)
+    with victim.open("r+b") as file:
+        file.seek(20_000)
+        file.write(bytes(3))
+    os.utime(victim, (1, 1))  # as any write moves it, however coarse the clock of the disk is
+    asked = len(server.requests)
+    assert [sample["bin"] for sample in dataset] == wanted
+    assert len(server.requests) == asked + 1, "the leaf was fetched again, and no other"
     dataset.close()
-    again = StreamingDataset(published.uri, sources=[serve(published.folder).url], cache=tmp_path)
-    assert {sample["path"]: sample["text"] for sample in collect(again)} == wanted
+    again = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path / "c")
+    assert [sample["bin"] for sample in again] == wanted
+    again.close()
