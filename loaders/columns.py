@@ -14,7 +14,12 @@ def checked_columns(columns: Sequence[str] | None) -> tuple[str, ...] | None:
     """The names, each once. Raises `ConfigError` for what is no list of names."""
     if columns is None:
         return None
-    if isinstance(columns, str) or not isinstance(columns, Sequence) or not columns or not all(isinstance(name, str) for name in columns):
+    if (
+        isinstance(columns, str)
+        or not isinstance(columns, Sequence)
+        or not columns
+        or not all(isinstance(name, str) for name in columns)
+    ):
         raise ConfigError(f"columns={columns!r}", hint="give a list of names, at least one, or leave it out for all")
     return tuple(dict.fromkeys(columns))
 

@@ -33,6 +33,7 @@ from ..errors import (
 )
 from ..sources.source import FileRef, Place, Source
 from ..sources.transfer import Transfer
+from .account import account
 from .evidence import Evidence
 from .planner import Planner
 from .policy import FetchPolicy
@@ -357,6 +358,15 @@ class FetchEngine:
             self._evidence.keep(source.name, source.url, cid, data)
 
     def _tick_loop(self) -> None:
+        try:
+            self._tick()
+        except Exception as failure:
+            with self._changed:  # without it no wait would ever end
+                self._broken = StoreError(f"{type(failure).__name__}: {failure}", hint="this is a bug of holdfast")
+                self._changed.notify_all()
+            LOG.exception("the clock of the engine ended")
+
+    def _tick(self) -> None:
         while not self._stop.wait(_TICK_S):
             with self._changed:
                 now = self._clock()
@@ -381,11 +391,7 @@ class FetchEngine:
             )
         else:
             what = f"block {job.cid}" if job else "a block"
-        did = "; ".join(
-            f"{name}: {want.tried.get(name) or score.last or 'not asked'}"
-            for name, score in self.planner.scores.items()
-        )
-        message = f"{what} could not be had. {did}"
+        message = f"{what} could not be had. {account(self.planner, want)}"
         if want.banned:
             return IntegrityError(message, hint="name another source that has the right bytes")
         return UnavailableError(

@@ -55,6 +55,7 @@ class Planner:
         self._leaves: dict[int, set[int]] = {}  # the wants of each object
         self._queue: list[tuple[float, Key]] = []
         self._missing: dict[tuple[str, int], float] = {}
+        self.missing_words: dict[tuple[str, int], str] = {}  # what the source said of the object, for messages
         self._wrong: dict[Key, set[str]] = {}  # (source, leaf) bans outlive a want
         self._flight_ids = 0
         self._random = random.Random(seed)
@@ -99,6 +100,7 @@ class Planner:
                 del table[key]
         for pair in [pair for pair in self._missing if pair[1] == object_id]:
             del self._missing[pair]
+            self.missing_words.pop(pair, None)
 
     # -- decisions
 
@@ -325,6 +327,7 @@ class Planner:
                 self.wants[key].banned.add(flight.source)
         elif isinstance(error, (MissingError, WithheldError, ForbiddenAddressError)):
             self._missing[(flight.source, flight.object)] = now + self.policy.missing_s
+            self.missing_words[(flight.source, flight.object)] = f"{error.verdict} ({error.message})"
         elif isinstance(error, TruncatedError) and left and flight.next == flight.first:
             # not one leaf of it: perhaps this file is short there; others first
             self._missing[(flight.source, flight.object)] = now + self.policy.backoff_s
