@@ -34,7 +34,8 @@ from .fetcher.shared import SharedFetching
 from .fetcher.terms import Terms
 from .fetcher.user_terms import terms_of
 from .fetcher.wire import NoFetcherError
-from .fetching import Fetching, OwnFetching
+from .fetching import Fetching, OwnFetching, Report, together
+from .orphan import end_with_parent
 from .readers.reader import Members, Sample
 from .runtime import CacheOptions, Runtime
 from .skip import HOLE, OnError, Skipper, checked_on_error
@@ -95,12 +96,14 @@ class Access:
         self._policy, self._fetcher = user_policy(checked_seconds("deadline_s", deadline_s)), fetcher
         self._runtime: Runtime | None = None
         self._view: View | None = None
+        self._fetched = Report((), 0, 0)  # by a fetcher of our workers, as of the last look
 
     def runtime(self) -> Runtime:
         """Engine, cache and open shards of this process."""
         if self._runtime is None or self._runtime.pid != os.getpid():
             # after a fork the parent's threads and sockets are not ours: leave them, make our own
             if get_worker_info() is not None:
+                end_with_parent()
                 gc.freeze()  # a full collection would copy the parent's pages into each worker: 46 MB, for torch alone
             self._runtime = Runtime(self.uri.root, self._fetching(), self._cache).open()
             weakref.finalize(self, self._runtime.close)  # a dataset that is dropped ends its threads
@@ -200,20 +203,39 @@ class Access:
         """`dataset.json`."""
         return self.runtime().dataset.head
 
-    def stats(self) -> LoaderStats:
-        """What this process has read so far, and from where; a fetcher says what it fetched for all."""
-        if self._runtime is not None and self._runtime.pid == os.getpid():
-            return self._runtime.meter.snapshot(self._runtime.fetching.report())
-        client = FetcherClient(
-            self._cache.folder, self._terms(), self._linger_s
-        )  # workers may have one that we know nothing of
+    def stats(self, *, workers: bool = False) -> LoaderStats:
+        """What this process has read so far, and from where; a fetcher says what it fetched for all.
+
+        `workers`: whether workers read for this process, by a fetcher that it has nothing to do with itself.
+        """
+        runtime = self._runtime if self._runtime is not None and self._runtime.pid == os.getpid() else None
+        if runtime is None:
+            found = self._report_of_fetcher()
+            return Meter().snapshot(found) if found is not None else LoaderStats()
+        report = runtime.fetching.report()
+        if workers and isinstance(runtime.fetching, OwnFetching):
+            found = self._report_of_fetcher()
+            if found is not None and found.useful_bytes >= self._fetched.useful_bytes:
+                self._fetched = found  # it goes with the last worker
+            report = together(report, self._fetched)
+        return runtime.meter.snapshot(report)
+
+    def _report_of_fetcher(self) -> Report | None:
+        """Workers may have one that we know nothing of."""
+        if self._fetcher is False:
+            return None
+        client = FetcherClient(self._cache.folder, self._terms(), self._linger_s)
         try:
-            found = self._fetcher is not False and client.connect(start=False)
-            return Meter().snapshot(client.report()) if found else LoaderStats()
+            return client.report() if client.connect(start=False) else None
         except NoFetcherError:  # it died just now
-            return LoaderStats()
+            return None
         finally:
             client.close()
+
+    @property
+    def meter(self) -> Meter | None:
+        """What this process counts, if it has read anything."""
+        return self._runtime.meter if self._runtime is not None and self._runtime.pid == os.getpid() else None
 
     def close(self) -> None:
         """End this process's threads and connections. The next use opens them again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,8 +23,11 @@ from .passage import Terms
 from .progress_line import ProgressLine
 from .readers.collated import collate_tensors
 from .skip import HOLE, Collate, Counted, in_step, without_holes
+from .stats import LoaderStats
 
 _OF_DATASET = frozenset(inspect.signature(StreamingDataset.__init__).parameters) - {"self", "uri", "batch_size"}
+
+_LOOK_S = 0.5
 
 
 @dataclass(slots=True)
@@ -112,17 +116,21 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Batches that are counted, of which what is left out is taken: nobody else sees that this is done."""
         collate = self.collate_fn
         if self._streaming.skips or self.num_workers:
-            self.collate_fn = Collate(collate)
+            self.collate_fn = Collate(collate, self._streaming.meters)
         try:
             return super().__iter__()
         finally:
             self.collate_fn = collate
 
     def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+        looked = 0.0
         for batch in batches:
             if isinstance(batch, Counted):
                 if self.num_workers:
-                    self._streaming.count(batch.samples, batch.skipped)
+                    self._streaming.count(batch.done)
+                    if time.monotonic() - looked > _LOOK_S:  # what fetches for workers goes with the last of them
+                        self._streaming.stats()
+                        looked = time.monotonic()
                 batch = batch.batch
             yield batch
 
@@ -182,6 +190,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 f"this rank has {samples} samples, and batches of {self.batch_size} with drop_last=True: there is none",
                 hint="take a smaller batch, or drop_last=False",
             )
+
+    def stats(self) -> LoaderStats:
+        """What was read so far, by this process and by workers; see `LoaderStats`."""
+        return self._streaming.stats()
 
     def state_dict(self) -> dict[str, Any]:
         """Where this loader stands: a small dict of numbers and texts, for a checkpoint."""

@@ -22,7 +22,7 @@ from .passage import Passage
 from .share import Tail
 from .skip import OnError
 from .state import Pass
-from .stats import LoaderStats
+from .stats import LoaderStats, Meter
 
 
 class StreamingDataset(ElasticDataset):
@@ -137,7 +137,7 @@ class StreamingDataset(ElasticDataset):
             return None
         passage = self._begin()
         order = Order(bytes(self.uri.root), self.seed, passage.epoch, view.parameters, self.shuffle)
-        parts = map(order.samples_at, passage.share(self._samples()).positions(passage.taken))
+        parts = map(order.samples_at, self._checked_share(passage).positions(passage.taken))
         found = self._access.batches(rebatch(parts, batch_size, drop_last=drop_last))
         return None if found is None else _taken(found, passage)
 
@@ -165,8 +165,13 @@ class StreamingDataset(ElasticDataset):
         """`dataset.json`: counts, columns, partitions."""
         return self._access.head
 
-    def _stats(self) -> LoaderStats:
-        return self._access.stats()
+    def _stats(self, *, workers: bool) -> LoaderStats:
+        return self._access.stats(workers=workers)
+
+    def meters(self) -> list[Meter]:
+        """See `ElasticDataset.meters`."""
+        meter = self._access.meter
+        return [] if meter is None else [meter]
 
     def close(self) -> None:
         """End this process's threads and connections. The next iteration opens them again.

@@ -21,7 +21,7 @@ from .share import TAILS, Share, Tail
 from .shared_start import MAX_EPOCH, SharedStart
 from .skip import HOLE
 from .state import Dealt, Pass, State
-from .stats import LoaderStats, Meter
+from .stats import Counts, LoaderStats, Meter
 
 _TAKERS = (1 << 62) - 1
 
@@ -166,23 +166,28 @@ class ElasticDataset(IterableDataset[Any], ABC):
         finally:
             self.terms = None
 
-    def count(self, samples: int, skipped: int) -> None:
-        """Workers built so many, and left out so many."""
+    def count(self, part: Counts) -> None:
+        """Workers did so much."""
         self._built.begin()
-        self._built.samples += samples
-        self._built.skipped += skipped
+        self._built.add(part)
 
     def stats(self) -> LoaderStats:
-        """What was read so far, and from where: by this process, and samples by workers of our `DataLoader` too."""
-        here, built = self._stats(), self._built
+        """What was read so far, and from where: by this process, and by workers of our `DataLoader`."""
+        built = self._built
+        here = self._stats(workers=built.seconds > 0)
         return replace(
             here, samples=here.samples + built.samples, skipped=here.skipped + built.skipped,
-            seconds=max(here.seconds, built.seconds),
+            cached_bytes=here.cached_bytes + built.cached_bytes, missed_bytes=here.missed_bytes + built.missed_bytes,
+            stalled_s=here.stalled_s + built.stalled_s, seconds=max(here.seconds, built.seconds),
         )  # fmt: skip
 
     @abstractmethod
-    def _stats(self) -> LoaderStats:
-        """What this process has read so far, and from where."""
+    def _stats(self, *, workers: bool) -> LoaderStats:
+        """What this process has read so far, and from where; `workers`: with what their fetcher fetched."""
+
+    @abstractmethod
+    def meters(self) -> list[Meter]:
+        """What this process counts of each dataset that it has begun to read."""
 
     @property
     def tensors(self) -> bool:
@@ -210,11 +215,27 @@ class ElasticDataset(IterableDataset[Any], ABC):
                 " to them",
                 hint=f"pass the DataLoader's batch_size to {type(self).__name__} too",
             )
-        share = passage.share(self._samples())
+        share = self._checked_share(passage)
         for sample in self._read(passage.epoch, share.positions(passage.taken)):
             passage.taken += 1  # a hole is consumed too
             if passage.holes or sample is not HOLE:
                 yield sample
+
+    def _checked_share(self, passage: Passage) -> Share:
+        """Raises `ConfigError` where there is nothing to deliver although nothing was delivered yet."""
+        samples = self._samples()
+        share = passage.share(samples)
+        if passage.start > samples:
+            raise ConfigError(
+                f"the state says that {passage.start} samples were delivered, and an epoch has {samples}",
+                hint="give a state of this dataset",
+            )
+        if not passage.start and not Share(samples, self.rank, self.world_size, tail=self.tail).rank_samples:
+            raise ConfigError(
+                f"rank {self.rank} of {self.world_size} has no sample: there are {samples}, and tail={self.tail!r}",
+                hint='take fewer ranks, or tail="repeat"' if samples else "is it the right dataset, and partition?",
+            )
+        return share
 
     def __len__(self) -> int:
         """Samples that this rank delivers in an epoch."""

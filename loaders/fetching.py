@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..storage.fetch.engine import FetchEngine
@@ -20,6 +21,22 @@ class Report:
     sources: tuple[SourceStats, ...]
     useful_bytes: int
     hedged_bytes: int
+
+
+def together(ours: Report, theirs: Report) -> Report:
+    """What an engine of this process and a fetcher did, source by source; the state is what the fetcher says."""
+    found = {source.name: source for source in ours.sources}
+    for source in theirs.sources:
+        if (own := found.get(source.name)) is not None:
+            verdicts = dict(Counter(own.verdicts) + Counter(source.verdicts))
+            source = replace(
+                source, requests=own.requests + source.requests, bytes=own.bytes + source.bytes,
+                wrong=own.wrong + source.wrong, verdicts=verdicts,
+            )  # fmt: skip
+        found[source.name] = source
+    return Report(
+        tuple(found.values()), ours.useful_bytes + theirs.useful_bytes, ours.hedged_bytes + theirs.hedged_bytes
+    )
 
 
 class Fetching(Protocol):

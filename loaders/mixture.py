@@ -19,7 +19,7 @@ from .elastic import ElasticDataset, checked_seed
 from .mix import Mix
 from .share import Tail
 from .state import Pass
-from .stats import LoaderStats, total
+from .stats import LoaderStats, Meter, total
 
 
 class Mixture(ElasticDataset):
@@ -85,8 +85,12 @@ class Mixture(ElasticDataset):
         for number in deal:
             yield next(parts[number])
 
-    def _stats(self) -> LoaderStats:
-        return total([dataset.stats() for dataset in self.datasets])
+    def _stats(self, *, workers: bool) -> LoaderStats:
+        return total([dataset._stats(workers=workers) for dataset in self.datasets])
+
+    def meters(self) -> list[Meter]:
+        """See `ElasticDataset.meters`."""
+        return [meter for dataset in self.datasets for meter in dataset.meters()]
 
     def close(self) -> None:
         """Close all of them."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from ..storage.errors import ConfigError
 from .errors import SampleError
-from .stats import Meter
+from .stats import Counts, Meter
 
 LOG = logging.getLogger("holdfast.loader")
 
@@ -68,24 +68,36 @@ def without_holes(samples: Iterable[Any]) -> Iterator[Any]:
 
 
 class Counted(NamedTuple):
-    """A batch, or `HOLE`, and of how many samples it was made; `skipped`: how many were left out of it."""
+    """A batch, or `HOLE`, and what its worker has done since the batch before."""
 
     batch: Any
-    samples: int
-    skipped: int
+    done: Counts
 
 
 class Collate:
-    """A `collate_fn` that sees no holes, and counts; a batch of nothing else is a hole itself."""
+    """A `collate_fn` that sees no holes, and counts; a batch of nothing else is a hole itself.
 
-    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
-        self.collate = collate
+    `meters`: of the process that it is called in, whose bytes are counted as well.
+    """
+
+    def __init__(self, collate: Callable[[list[Any]], Any], meters: Callable[[], list[Meter]]) -> None:
+        self.collate, self._meters = collate, meters
+        self._seen: tuple[int, int, float] | None = None
 
     def __call__(self, samples: list[Any]) -> Counted:
         """The batch of what is there."""
         found = list(without_holes(samples))
         batch = self.collate(found) if found or not samples else HOLE
-        return Counted(batch, len(found), len(samples) - len(found))
+        return Counted(batch, Counts(len(found), len(samples) - len(found), *self._bytes()))
+
+    def _bytes(self) -> tuple[int, int, float]:
+        counts = [meter.counts for meter in self._meters()]
+        now = (
+            sum(part.cached_bytes for part in counts), sum(part.missed_bytes for part in counts),
+            sum(part.stalled_s for part in counts),
+        )  # fmt: skip
+        before, self._seen = self._seen or (0, 0, 0.0), now
+        return now[0] - before[0], now[1] - before[1], now[2] - before[2]
 
 
 def in_step(batches: Iterable[Any], stand_in: Callable[[], Any]) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from ..storage.fetch.scoreboard import SourceStats
 from .fetching import Report
@@ -13,13 +14,14 @@ from .fetching import Report
 
 @dataclass(frozen=True, slots=True)
 class LoaderStats:
-    """A snapshot, of this process. Of workers only the `samples` and `skipped` are in it, in our own `DataLoader`.
+    """A snapshot, of this process and, in our own `DataLoader`, of its workers, as of the batches that were delivered.
     What came from `sources` is what this process fetched, or the fetcher of the cache folder, on these terms, for all
     who share it.
 
     Bytes: `verified` came from sources, was hashed and was right; `refetched` came beyond what was needed; `hedged` was
     asked of a second source while the first was slow; `cached` was there already when it was first needed, and `missed`
-    was not. `stalled_s` is how long the reader waited for bytes, of `seconds` since it first asked for any.
+    was not. `stalled_s` is how long the reader waited for bytes, of `seconds` since it first asked for any; of several
+    workers the seconds of all together.
     `samples` were built, `skipped` could not be (`on_error="skip"`). `sources`: one each, with requests, verdicts and
     state, in the order given.
     """
@@ -55,6 +57,16 @@ def total(parts: Sequence[LoaderStats]) -> LoaderStats:
     return LoaderStats(sources=sources, seconds=max((part.seconds for part in parts), default=0.0), **sums)
 
 
+class Counts(NamedTuple):
+    """What a `Meter` counts, or how much more since it was looked at."""
+
+    samples: int = 0
+    skipped: int = 0
+    cached_bytes: int = 0
+    missed_bytes: int = 0
+    stalled_s: float = 0.0
+
+
 class Meter:
     """Counters of one process; written by the thread that reads."""
 
@@ -73,6 +85,19 @@ class Meter:
         """Somebody reads. What was first counts."""
         if self._began is None:
             self._began = self._clock()
+
+    @property
+    def counts(self) -> Counts:
+        """So far."""
+        return Counts(self.samples, self.skipped, self.cached_bytes, self.missed_bytes, self.stalled_s)
+
+    def add(self, part: Counts) -> None:
+        """What somebody else counted."""
+        self.samples += part.samples
+        self.skipped += part.skipped
+        self.cached_bytes += part.cached_bytes
+        self.missed_bytes += part.missed_bytes
+        self.stalled_s += part.stalled_s
 
     @contextmanager
     def stall(self) -> Iterator[None]:

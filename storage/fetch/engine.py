@@ -234,7 +234,7 @@ class FetchEngine:
                 found.append(
                     SourceStats(
                         name, source.url, score.requests, score.bytes + coming[name], score.wrong,
-                        dict(score.verdicts), score.state(),
+                        dict(score.verdicts), score.state().value,
                     )
                 )  # fmt: skip
             return found

@@ -9,6 +9,7 @@ import os
 import pickle
 import resource
 import tarfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ import numpy as np
 import pytest
 import torch
 
-from holdfast import DataLoader, IndexedDataset, Mixture, Provider, Roster, StreamingDataset
+from holdfast import DataLoader, IndexedDataset, Mixture, Provider, Roster, StreamingDataset, TokenDataset
 from holdfast.configs.roster import write_roster
-from holdfast.storage.errors import ConfigError, UnavailableError
+from holdfast.storage.errors import ConfigError, IntegrityError, UnavailableError
 from support.mirror_server import MirrorServer, Reply
 from support.samples import collect
 
@@ -272,3 +273,98 @@ def test_a_byte_changed_between_two_passes_of_one_dataset_is_noticed(
     again = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path / "c")
     assert [sample["bin"] for sample in again] == wanted
     again.close()
+
+
+@pytest.mark.parametrize("tail", ["drop", "exact"])
+def test_a_rank_without_a_sample_is_a_clear_error(text: Any, serve: Serve, tmp_path: Path, tail: Any) -> None:
+    _, published = text
+    options = {"sources": [serve(published.folder).url], "cache": tmp_path, "rank": 400, "world_size": 500}
+    dataset = StreamingDataset(published.uri, tail=tail, **options)
+    for read in (dataset, DataLoader(dataset, batch_size=4)):
+        with pytest.raises(ConfigError, match="rank 400 of 500 has no sample: there are 300"):
+            next(iter(read))
+    repeated = StreamingDataset(published.uri, **options)
+    assert len(list(repeated)) == 1
+    for one in (dataset, repeated):
+        one.close()
+
+
+def test_a_dataset_without_a_window_is_a_clear_error(publish_folder: Any, serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    np.arange(100, dtype=np.uint16).tofile(tmp_path / "src" / "a.bin")
+    published = publish_folder(tmp_path / "src", format="tokens", dtype="uint16")
+    options = {"sources": [serve(published.folder).url], "cache": tmp_path / "c", "seq_len": 100}
+    stream, rows = StreamingDataset(published.uri, **options), TokenDataset(published.uri, **options)
+    for read in (lambda: next(iter(stream)), lambda: next(iter(DataLoader(stream))), lambda: len(rows)):
+        with pytest.raises(ConfigError, match="100 tokens hold no window of seq_len") as caught:
+            read()
+        assert caught.value.hint == "take a smaller seq_len"
+    for one in (stream, rows):
+        one.close()
+
+
+def test_a_batch_over_the_dataset_is_a_clear_error_where_it_is_none(text: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = text
+    options = {"sources": [serve(published.folder).url], "cache": tmp_path, "collate_fn": len}
+    with pytest.raises(ConfigError, match="this rank has 300 samples, and batches of 301 with drop_last=True"):
+        next(iter(DataLoader(published.uri, batch_size=301, drop_last=True, **options)))
+    assert list(DataLoader(published.uri, batch_size=301, **options)) == [300]
+
+
+def test_a_state_beyond_the_epoch_is_a_clear_error(text: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = text
+    loader = DataLoader(published.uri, sources=[serve(published.folder).url], cache=tmp_path, collate_fn=len)
+    state = loader.state_dict()
+    loader.load_state_dict({**state, "start": 301})
+    with pytest.raises(ConfigError, match="says that 301 samples were delivered, and an epoch has 300"):
+        next(iter(loader))
+    with pytest.raises(ConfigError, match="not a state of a dataset"):
+        loader.load_state_dict({**state, "start": 3.5})
+    loader.load_state_dict({**state, "start": 300})
+    assert list(loader) == [], "all of it was delivered"
+    with pytest.raises(ConfigError, match="the state is of a dataset with root="):
+        loader.load_state_dict({**state, "root": "bafyelse"})
+    loader.dataset.close()
+
+
+def test_a_shard_whose_index_nobody_has_is_named(images: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = images
+    gone = lambda path, reply: Reply(404, {}, b"") if path.startswith("index/") else None
+    dataset = StreamingDataset(
+        published.uri, sources=[serve(published.folder, gone).url], cache=tmp_path, deadline_s=0.5
+    )
+    with pytest.raises(UnavailableError, match=r"of index/.* could not be had\. http://.*: MISSING \(404\)"):
+        next(iter(dataset))
+    dataset.close()
+
+
+def test_a_dataset_that_changes_at_its_source_changes_nothing(text: Any, serve: Serve, tmp_path: Path) -> None:
+    """Between two epochs other bytes are put under the same names: what was published comes, or a typed error."""
+    _, published = text
+    changed = threading.Event()
+    garble = lambda path, reply: (
+        Reply(reply.status, reply.headers, bytes(len(reply.body))) if changed.is_set() else None
+    )
+    server = serve(published.folder, lambda path, reply: garble(path, reply) if path.startswith("data/") else None)
+    dataset = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path / "a", deadline_s=0.5)
+    wanted = [sample["text"] for sample in dataset]
+    changed.set()
+    dataset.set_epoch(1)
+    assert sorted(sample["text"] for sample in dataset) == sorted(wanted), "from the cache"
+    dataset.close()
+    cold = StreamingDataset(published.uri, sources=[server.url], cache=tmp_path / "b", deadline_s=0.5)
+    with pytest.raises((IntegrityError, UnavailableError), match="WRONG_BYTES"):
+        list(cold)
+    cold.close()
+
+
+def test_the_order_is_the_same_whoever_is_reachable(text: Any, serve: Serve, tmp_path: Path) -> None:
+    _, published = text
+    urls = [serve(published.folder).url for _ in range(3)]
+    orders = []
+    for number, sources in enumerate((urls, urls[:1], urls[2:], [urls[1], "http://127.0.0.1:9"])):
+        dataset = StreamingDataset(published.uri, sources=sources, cache=tmp_path / str(number), seed=5)
+        orders.append([sample["__index__"] for sample in dataset])
+        dataset.close()
+    assert len(orders[0]) == 300
+    assert all(order == orders[0] for order in orders)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from holdfast import StreamingDataset
+from holdfast import DataLoader, PrometheusStats, StreamingDataset
+from support.fetchers import wait_until_gone
 from support.mirror_server import MirrorServer, Reply
 
 Serve = Callable[..., MirrorServer]
@@ -51,6 +53,35 @@ def test_a_cold_pass_and_a_warm_one(text: Any, serve: Serve, tmp_path: Path) -> 
     assert again.cached_bytes >= warm.head.bytes
     assert sum(source.bytes for source in again.sources) == 0
     warm.close()
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_our_loader_says_what_its_workers_read(images: Any, serve: Serve, tmp_path: Path, context: str) -> None:
+    _, published = images
+    url = serve(published.folder).url
+    for cold in (True, False):
+        loader = DataLoader(
+            published.uri, batch_size=50, num_workers=2, sources=[url], cache=tmp_path, collate_fn=len,
+            multiprocessing_context=context,
+        )  # fmt: skip
+        batches = iter(loader)
+        first = next(batches)
+        loader.stats()  # a fetcher of a test goes at once
+        assert first + sum(batches) == 2000
+        found, size = loader.stats(), loader.dataset.head.bytes
+        assert (found.samples, found.skipped) == (2000, 0)
+        assert found.cached_bytes + found.missed_bytes >= size
+        assert (found.missed_bytes >= size) == cold, "what one worker missed the other may find there"
+        assert (found.hit_rate < 0.9) == cold
+        assert (found.verified_bytes > size // 10) == cold, "as of the last look at what fetches for them"
+        assert sum(source.bytes for source in found.sources) >= found.verified_bytes
+        said = re.search(
+            r'holdfast_loader_bytes_total{name="default",what="verified"} (\S+)', PrometheusStats(loader).text()
+        )
+        assert said is not None
+        assert float(said[1]) == found.verified_bytes
+        loader.dataset.close()
+        wait_until_gone(tmp_path)
 
 
 def test_what_a_liar_sent_is_refetched(text: Any, serve: Serve, tmp_path: Path) -> None:

@@ -20,6 +20,17 @@ class Program:
         self._process.start()
         theirs.close()
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def said(self, timeout_s: float = 100) -> Any:
+        """What it answered, while it goes on."""
+        assert self._answers.poll(timeout_s), f"no answer within {timeout_s} s"
+        return self._answers.recv()
+
     def answer(self, timeout_s: float = 100) -> Any:
         """What it answered, once it has ended well."""
         assert self._answers.poll(timeout_s), f"no answer within {timeout_s} s"
