@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..configs.errors import ConfigError
 from ..configs.settings import cache_folder
 from ..configs.sizes import format_size
 from .options import AsJson
@@ -94,6 +95,11 @@ def clear(folder: Folder = None, as_json: AsJson = False) -> None:
 
 
 def _cache(folder: Path | None) -> ShardCache:
+    """Raises `ConfigError` for a folder that somebody named and that is no cache: nothing rotten was found there."""
     from ..loaders.cache import ShardCache
 
-    return ShardCache(folder or cache_folder(os.environ) / "loader", 0)
+    cache = ShardCache(folder or cache_folder(os.environ) / "loader", 0)
+    if folder is not None and not (folder.is_dir() and (cache.shards.is_dir() or not any(folder.iterdir()))):
+        why = "holds something else" if folder.is_dir() else "is no folder"
+        raise ConfigError(f"{folder} is no cache of the loader: it {why}", hint="name what was given as cache=")
+    return cache

@@ -57,6 +57,8 @@ def order(
             f"--rank {rank} --world {world} --batch-size {batch_size} --start {start} is no place in a training",
             hint="ranks count from 0 to world - 1; a batch has 1 sample or more",
         )
+    if first == last:
+        raise ConfigError(f"--steps {steps} are none", hint="--steps 0:10 are the first ten")
     with session_of(uri, urls, roster, repo, deadline, allow_net) as session:
         dataset = Dataset(session.tree).open()
         found = Epoch.of(dataset.head, dataset.partition(partition), seq_len)
@@ -64,6 +66,10 @@ def order(
             chosen = Order(bytes(session.uri.root), seed, epoch, found.parameters, shuffle)
         except ValueError as error:
             raise ConfigError(str(error), hint="seed and epoch are whole numbers from 0 to 2**64 - 1") from error
+    if start > found.parameters.samples:
+        raise ConfigError(
+            f"--start {start}: an epoch has {found.parameters.samples} samples", hint="give a smaller one"
+        )
     share = Share(found.parameters.samples, rank, world, batch_size=batch_size, start=start, tail=tail)
     count = min(last * batch_size, share.rank_samples)
     answer: list[int] = []
@@ -83,7 +89,8 @@ def order(
         "steps": batches,
     }
     lines = [f"{number:>8}  {' '.join(map(str, batch))}" for number, batch in enumerate(batches, first)]
-    emit(document, as_json=as_json, words="\n".join(lines) or f"no samples: the rank has {share.rank_samples} in all")
+    none = f"no samples: the rank has {-(-share.rank_samples // batch_size)} steps in all, from 0 on"
+    emit(document, as_json=as_json, words="\n".join(lines) or none)
 
 
 def _steps(text: str) -> tuple[int, int]:

@@ -49,3 +49,14 @@ def test_listed_verified_healed_and_cleared(
     assert cleared["freed_bytes"] > held["held_bytes"]
     assert command("cache", "ls", *where, "--json").json()["files"] == []
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_folder_that_is_no_cache_is_said(command: Command, tmp_path: Path) -> None:
+    """“0 rotten” of a name that was misspelt would be a clean bill of health."""
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "tars" / "a.tar").write_bytes(b"x")
+    for wrong, why in (("none", "is no folder"), ("file", "is no folder"), ("tars", "holds something else")):
+        for verb in ("ls", "verify", "clear"):
+            command("cache", verb, "--cache", str(tmp_path / wrong), "--json").failed(2, "config", why)
+    assert (tmp_path / "tars" / "a.tar").exists()

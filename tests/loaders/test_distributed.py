@@ -13,9 +13,11 @@ ELASTIC = """
 import json, sys
 import torch.distributed as dist
 from holdfast import DataLoader
-uri, cache, store, rank, world, state, steps, *urls = sys.argv[1:]
+uri, cache, store, rank, world, workers, state, steps, *urls = sys.argv[1:]
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=int(world))
-loader = DataLoader(uri, batch_size=3, num_workers=1, sources=urls, cache=cache, seed=4, tail="exact", collate_fn=list)
+loader = DataLoader(
+    uri, batch_size=3, num_workers=int(workers), sources=urls, cache=cache, seed=4, tail="exact", collate_fn=list
+)
 if state:
     loader.load_state_dict(json.loads(state))
 seen = []
@@ -31,18 +33,20 @@ answer(found)
 """
 
 
-def test_worlds_of_four_then_two_see_an_epoch_once_while_a_source_dies(
+def test_worlds_of_four_three_and_five_see_an_epoch_once_while_a_source_dies(
     tmp_path: Path, publish_folder: Any, serve: Any, corpus_folder: Path
 ) -> None:
-    """DDP's own processes (gloo): four stop after two steps each, two go on; one of two sources is gone by then."""
+    """DDP's own processes (gloo): four stop after two steps each, three go on for two more, then five, each world with
+    other workers; one of two sources is gone after the first.
+    """
     published = publish_folder(corpus_folder, leaf_size=16384, shard_size=65536)
     steady, dying = serve(published.folder), MirrorServer(published.folder)
     dying.__enter__()
     state, seen = "", list[int]()
-    for number, (world, steps) in enumerate(((4, 2), (2, 0))):
+    for number, (world, workers, steps) in enumerate(((4, 1, 2), (3, 2, 2), (5, 0, 0))):
         places = [published.uri, tmp_path / "cache", tmp_path / f"store{number}"]
         urls = [steady.url, dying.url]
-        found = answers(ELASTIC, [[*places, rank, world, state, steps, *urls] for rank in range(world)])
+        found = answers(ELASTIC, [[*places, rank, world, workers, state, steps, *urls] for rank in range(world)])
         assert not steps or all(saved == found[0][1] for _, saved in found), "any rank may save"
         state = json.dumps(found[0][1])
         for step in range(max(len(batches) for batches, _ in found)):
