@@ -52,8 +52,7 @@ def words(first: Moment, last: Moment, total: int) -> str:
 class ProgressLine:
     """On a terminal only, on standard error; elsewhere it says nothing.
 
-    `stats`: of this process, but for the rates of sources: a fetcher says those of all who share it. Where workers
-    read, they count for themselves, and the line has samples a second, and what a fetcher says.
+    `stats`: as `LoaderStats` says; rates of sources that a fetcher asks are those of all who share it.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from .stats import LoaderStats
 
 
 class HasStats(Protocol):
-    """A dataset of this package."""
+    """A dataset of this package, or its loader."""
 
     def stats(self) -> LoaderStats:
         """What this process has read so far."""
@@ -22,8 +22,8 @@ class HasStats(Protocol):
 class PrometheusStats(Collector):
     """A collector: `prometheus_client.REGISTRY.register(PrometheusStats(dataset))`, or `text()` for a file or a page.
 
-    Of this process alone, as `stats()` is, but for what a fetcher fetched: that is for all who share it, and each of
-    them says it; take it from one. Several datasets of one process need different `name`s.
+    Or of a loader. As `stats()` says: of this process and its workers, but for what a fetcher fetched, which is for all
+    who share it, and each of them says it; take it from one. Several datasets of one process need different `name`s.
     """
 
     def __init__(self, dataset: HasStats, name: str = "default") -> None:

@@ -17,6 +17,7 @@ class TokenDataset(IndexedDataset):
     """Row i holds the tokens from i · seq_len to (i + 1) · seq_len inclusive: inputs, and targets one further.
 
     `len` is the number of rows; `[i]` is a sample as `StreamingDataset` gives it, `read` and `read_strided` are arrays.
+    What is cached is read out of a map of the file: it is copied once, into int64.
     The arguments are those of `IndexedDataset`. Raises `ConfigError` when the dataset holds no tokens.
     """
 
