@@ -35,13 +35,13 @@ from .fetcher.terms import Terms
 from .fetcher.user_terms import terms_of
 from .fetcher.wire import NoFetcherError
 from .fetching import Fetching, OwnFetching, Report, together
-from .orphan import end_with_parent
 from .readers.reader import Members, Sample
 from .runtime import CacheOptions, Runtime
 from .skip import HOLE, OnError, Skipper, checked_on_error
 from .stats import LoaderStats, Meter
 from .stream import stream
 from .view import View
+from .worker_end import end_in_time
 
 _KEEP_S = 10.0
 
@@ -103,7 +103,7 @@ class Access:
         if self._runtime is None or self._runtime.pid != os.getpid():
             # after a fork the parent's threads and sockets are not ours: leave them, make our own
             if get_worker_info() is not None:
-                end_with_parent()
+                end_in_time()
                 gc.freeze()  # a full collection would copy the parent's pages into each worker: 46 MB, for torch alone
             self._runtime = Runtime(self.uri.root, self._fetching(), self._cache).open()
             weakref.finalize(self, self._runtime.close)  # a dataset that is dropped ends its threads

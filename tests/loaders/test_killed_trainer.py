@@ -75,6 +75,21 @@ def test_workers_end_with_their_trainer(
     loader.dataset.close()
 
 
+def test_a_worker_that_is_blocked_ends_when_it_is_interrupted(published: Any, serve: Serve, tmp_path: Path) -> None:
+    """Ctrl-C goes to all processes of a terminal; torch's waits for a pipe that nobody reads."""
+    trainer = Program(TRAINER, published.uri, serve(published.folder).url, tmp_path / "c", "fork")
+    workers = trainer.said()
+    readers = [pid for pid in workers if b"fetcher" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(readers) == 2
+    for pid in readers:
+        os.kill(pid, signal.SIGINT)
+    limit = time.monotonic() + 30
+    while any(map(_alive, readers)):
+        assert time.monotonic() < limit, "still blocked"
+        time.sleep(0.05)
+    trainer.kill()
+
+
 def _alive(pid: int) -> bool:
     """Whether it runs; one that has ended and that nobody has asked for yet does not."""
     try:
