@@ -93,8 +93,8 @@ class FetchEngine:
         self._changed = threading.Condition(lock)  # for waiters: a want was met, or failed
         self._work = threading.Condition(lock)  # for workers: there may be something to start
         self._stop = threading.Event()
-        # So many hash and write at a time: more on two cores only wait for locks of the kernel (2 GB from one mirror:
-        # 2.3 to 5.1 s of system time with eight at a time, 1.6 with two), while they may all wait for their sources.
+        # so many hash and write at a time: more only wait for locks of the kernel (2 GB on two cores: 2.3 to 5.1 s of
+        # system time with eight at a time, 1.6 with two), while they may all wait for their sources
         self._cores = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._waiters = 0
         self._jobs: dict[int, _FileJob | _BlockJob] = {}
@@ -226,18 +226,11 @@ class FetchEngine:
     def stats(self) -> list[SourceStats]:
         """A snapshot per source, in the order given."""
         with self._changed:
-            found, coming = [], Counter[str]()
+            coming = Counter[str]()
             for flight, transfer in self._transfers.items():
                 coming[self.planner.flights[flight].source] += transfer.received
-            for name, source in self.sources.items():
-                score = self.planner.scores[name]
-                found.append(
-                    SourceStats(
-                        name, source.url, score.requests, score.bytes + coming[name], score.wrong,
-                        dict(score.verdicts), score.state().value,
-                    )
-                )  # fmt: skip
-            return found
+            scores = self.planner.scores
+            return [scores[name].snapshot(source.url, coming[name]) for name, source in self.sources.items()]
 
     @property
     def useful_bytes(self) -> int:
@@ -327,7 +320,7 @@ class FetchEngine:
             except HoldfastError:
                 raise
             except Exception as error:  # not the source's: no client may take it for one of its sockets
-                raise StoreError(f"{type(error).__name__}: {error}", hint="this is a bug of holdfast") from error
+                raise _bug(error) from error
             finally:
                 self._written(job)
             with self._changed:
@@ -362,7 +355,7 @@ class FetchEngine:
             self._tick()
         except Exception as failure:
             with self._changed:  # without it no wait would ever end
-                self._broken = StoreError(f"{type(failure).__name__}: {failure}", hint="this is a bug of holdfast")
+                self._broken = _bug(failure)
                 self._changed.notify_all()
             LOG.exception("the clock of the engine ended")
 
@@ -397,6 +390,10 @@ class FetchEngine:
         return UnavailableError(
             message, hint="check that these sources are reachable and keep the dataset, or name others"
         )
+
+
+def _bug(error: Exception) -> StoreError:
+    return StoreError(f"{type(error).__name__}: {error}", hint="this is a bug of holdfast")
 
 
 def _digest(job: _FileJob | _BlockJob, leaf: int) -> bytes:

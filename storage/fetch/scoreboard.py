@@ -49,6 +49,11 @@ class Score:
             return State.DEMOTED
         return State.DOWN if self.failures else State.GOOD
 
+    def snapshot(self, url: str, coming_bytes: int) -> SourceStats:
+        """What there is to say of it now; `coming_bytes` came of answers that are under way."""
+        received, verdicts = self.bytes + coming_bytes, dict(self.verdicts)
+        return SourceStats(self.name, url, self.requests, received, self.wrong, verdicts, self.state().value)
+
     def ready(self, now: float) -> bool:
         """Whether another request may start now. After a failure: one, to see (half-open)."""
         room = 1 if self.failures or self.demoted else self.window
