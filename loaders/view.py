@@ -6,7 +6,7 @@ import resource
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from functools import lru_cache
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,6 @@ from .columns import check_columnar
 from .epoch import Epoch
 from .readers.open_readers import OpenReaders
 from .readers.opener import Opener
-from .readers.parquet import ParquetReader
-from .readers.parquet_columns import ParquetColumns
 from .readers.reader import Members, Reader
 from .readers.tar_columns import TarColumns
 from .readers.tar_tensors import TensorTarReader
@@ -27,6 +25,9 @@ from .readers.tokens import TokenWindows
 from .runtime import Runtime
 from .shard_table import ShardTable
 from .stream import Place
+
+if TYPE_CHECKING:
+    from .readers.parquet import ParquetReader
 
 _MAX_OPEN = 256  # shards open at once
 _OPEN_FACTOR = {"tar.zst": 5, "jsonl.zst": 5}  # a guess until one is open: text is about four times its zstd
@@ -86,7 +87,9 @@ class View:
             return TarColumns(self._shards, self._first, tars, lambda: self.ahead)
         if self._format != "parquet":
             return None
-        reader = cast(Callable[[int], ParquetReader], self.reader)
+        from .readers.parquet_columns import ParquetColumns
+
+        reader = cast("Callable[[int], ParquetReader]", self.reader)
         return ParquetColumns(self._shards, self._first, reader, self.reader.is_open)
 
     def windows(self) -> TokenWindows:
@@ -130,6 +133,10 @@ class View:
 
     def keep(self, wait_s: float) -> None:
         """Have the decoded rows of shards that are open, and here whole, kept for the next pass. Waits so long."""
+        if self._format != "parquet":
+            return
+        from .readers.parquet import ParquetReader
+
         jobs = (reader.keeping() for reader in self.reader.open if isinstance(reader, ParquetReader))
         wait([job for job in jobs if job is not None], wait_s)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import random
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -257,3 +259,18 @@ def test_what_one_sample_says_takes_no_memory_for_all() -> None:
     column.row(2048)[:] = 1
     column.row(2048)[:] = 2
     assert column.taken("bin", ["a"]).tolist() == [[1] * 2048, [2] * 2048]
+
+
+def test_tars_are_read_without_pyarrow(images: Any, serve: Serve, tmp_path: Path) -> None:
+    """It takes 30 MB of every process."""
+    _, published = images
+    script = """
+import sys
+from holdfast import DataLoader
+uri, url, cache = sys.argv[1:]
+loader = DataLoader(uri, 50, sources=[url], cache=cache, decode="uint8")
+print(sum(len(batch["__key__"]) for batch in loader), "pyarrow" in sys.modules)
+loader.dataset.close()
+"""
+    command = [sys.executable, "-c", script, published.uri, serve(published.folder).url, str(tmp_path)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() == ["2000", "False"]
