@@ -70,7 +70,7 @@ def _cell(results: Results, cell: Cell, state: str) -> Iterator[Verdict]:
 def _memory(results: Results, name: str, ours: Row) -> Iterator[Verdict]:
     """Of the surface that was the fastest: not the speed of one and the memory of another."""
     known = ((row.loader, row.median("peak_pss")) for row in _known(results, name, _PEERS))
-    peers = {loader: used for loader, used in known if used}  # one whose run was ended while memory was watched: unknown
+    peers = {loader: used for loader, used in known if used}  # else its run was ended while memory was watched
     if peers:
         lowest, used = min(peers, key=peers.__getitem__), ours.median("peak_pss") or 0.0
         yield Verdict(
