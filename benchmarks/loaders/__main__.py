@@ -33,9 +33,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="of all sizes: 0.05 is a trial")
     parser.add_argument("--cap", type=float, default=120.0, metavar="SECONDS", help="a run that takes longer is ended")
+    parser.add_argument("--contenders", action="store_true", help="leave peers that are far behind out of later rounds")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # gigabytes in memory are not left behind
-    plan = Plan(re.compile(options.only), options.rounds, options.scale, options.cap)
+    plan = Plan(re.compile(options.only), options.rounds, options.scale, options.cap, options.contenders)
     results = Results()
     for corpus in cells.CORPORA:
         _corpus(corpus, plan, results)

@@ -27,12 +27,11 @@ class Loader:
 
 
 OURS, OURS_TORCH, OURS_REVERIFY = "holdfast", "holdfast, torch's DataLoader", "holdfast, reverify"
-OURS_DECODED = "holdfast, decoded cache"  # what the peers' formats are: not compressed, or not any more
 LOADERS = (
     Loader(OURS, "ours", ""),
     Loader(OURS_TORCH, "ours", ""),
     Loader(OURS_REVERIFY, "ours", "", cold=False),
-    Loader(OURS_DECODED, "ours", "", corpora=("text",)),
+    Loader("holdfast, decoded cache", "ours", "", corpora=("text",)),
     Loader("webdataset", "webdataset", "wds", warm=False),
     Loader("webdataset cache_dir", "webdataset", "wds"),
     Loader("mosaic", "mosaic", "mds"),

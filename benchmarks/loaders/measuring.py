@@ -34,12 +34,15 @@ _BYTES = {"images": IMAGE_BYTES, "text": TEXT_CHARS, "tokens": 2 * SEQ_LEN}
 
 @dataclass(frozen=True)
 class Plan:
-    """What a call of the command asks for. `scale`: of the sizes; `cap_s`: when a run is ended."""
+    """What a call of the command asks for. `scale`: of the sizes; `cap_s`: when a run is ended; `contenders`: whether
+    peers that cannot be the fastest are left out of the later rounds.
+    """
 
     only: re.Pattern[str]
     rounds: int
     scale: float
     cap_s: float
+    contenders: bool = False
 
 
 def measure(material: Material, plan: Plan, work: Path, results: Results, save: Callable[[], None]) -> None:
@@ -51,7 +54,7 @@ def measure(material: Material, plan: Plan, work: Path, results: Results, save: 
             for cell in cells.cells(material.corpus):
                 found = cells.wanted(cell, plan.only)
                 loaders = list(dict.fromkeys(found["cold"] + found["warm"]))
-                if number > _ALWAYS:
+                if plan.contenders and number > _ALWAYS:
                     loaders = [loader for loader in loaders if _contends(loader, cell, found, fresh)]
                 random.Random(number).shuffle(loaders)
                 for loader in loaders:

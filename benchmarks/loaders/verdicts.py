@@ -10,7 +10,7 @@ from .cells import Cell
 from .results import Results, Row
 
 _PEERS = ("webdataset", "webdataset cache_dir", "mosaic", "litdata", "litdata zstd", "datasets")
-_OURS = (cells.OURS, cells.OURS_TORCH, cells.OURS_DECODED)
+_OURS = (cells.OURS, cells.OURS_TORCH)
 _RATES = {("images", "cold"): 1.3, ("images", "warm"): 2.0, ("text", "cold"): 1.5, ("text", "warm"): 2.0}
 _FIRST_S = 0.3
 _MEMMAP_SHARE = 0.5
