@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.holdfast-setup
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup check format lint types test bench bench-loaders bench-bad-input crash soak fuzz mutants demo clean
+.PHONY: setup check format lint types test daemons daemons-if-go bench bench-loaders bench-bad-input crash soak fuzz mutants demo clean
 
 setup: $(STAMP)
 
@@ -20,7 +20,21 @@ demo: setup
 	$(BIN)/holdfast demo
 
 test: setup
+	$(MAKE) --no-print-directory daemons-if-go
 	$(BIN)/python -m pytest -q -n 3 --dist loadgroup
+
+# The real programs of the network that tests/daemons speaks to, of pinned versions: two minutes of building, once.
+DAEMONS := build/daemons
+daemons: $(DAEMONS)/ipfs
+
+$(DAEMONS)/ipfs: tests/daemons/kubo/go.mod tests/daemons/kubo/go.sum
+	@mkdir -p $(DAEMONS)
+	cd tests/daemons/kubo && go build -o $(CURDIR)/$@ github.com/ipfs/kubo/cmd/ipfs
+	touch $@
+
+daemons-if-go:
+	@if go version 2>/dev/null | grep -qE 'go1\.(2[6-9]|[3-9][0-9])'; then $(MAKE) --no-print-directory daemons; \
+	else echo "no Go 1.26: the tests against real daemons (tests/daemons) are skipped"; fi
 
 check: format lint types
 

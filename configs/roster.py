@@ -19,7 +19,7 @@ FORMAT = 1
 MAX_TOKEN_BYTES = 16 << 10
 MAX_NAME_CHARS = 100
 
-Kind = Literal["peer", "gateway", "mirror", "kubo", "cluster", "pinning-service", "filecoin"]
+Kind = Literal["peer", "gateway", "mirror", "router", "kubo", "cluster", "pinning-service", "filecoin"]
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # token of RFC 9110 §5.6.2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import secrets
 import weakref
@@ -21,7 +22,7 @@ from ..storage.errors import ConfigError, HoldfastError
 from ..storage.fetch.engine import FetchEngine
 from ..storage.fetch.evidence import Evidence
 from ..storage.manifest import Head
-from ..storage.session import SourcesArgument, choose_sources, user_policy
+from ..storage.session import SourcesArgument, choose_sources, locate, user_policy
 from ..storage.sources.netguard import NetGuard
 from ..storage.uri import DatasetUri
 from .arguments import checked_flag, checked_optional, checked_seconds, checked_texts, checked_whole
@@ -44,6 +45,7 @@ from .view import View
 from .worker_end import end_in_time
 
 _KEEP_S = 10.0
+LOG = logging.getLogger("holdfast.loader")
 
 
 class Access:
@@ -73,7 +75,7 @@ class Access:
     ) -> None:
         if not isinstance(uri, str):
             raise ConfigError(f"{uri!r} is no URI of a dataset", hint='give a text, such as "ipfs://bafy…"')
-        self.uri = DatasetUri.parse(uri)
+        DatasetUri.read(uri)
         self.partition, self.seq_len, self.skips = partition, seq_len, checked_on_error(on_error)
         checked_optional("seq_len", seq_len, 1)
         self._columns, self._keeps = checked_columns(columns), checked_flag("decoded_cache", decoded_cache)
@@ -97,6 +99,7 @@ class Access:
         self._runtime: Runtime | None = None
         self._view: View | None = None
         self._fetched = Report((), 0, 0)  # by a fetcher of our workers, as of the last look
+        self.uri = locate(uri, sources, LOG.warning)  # a name: once, before there are workers, who must agree on a root
 
     def runtime(self) -> Runtime:
         """Engine, cache and open shards of this process."""

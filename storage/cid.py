@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from .errors import FormatError, HashMismatchError, UnsupportedError
 from .limits import MAX_CID_BYTES, MAX_DIGEST_BYTES, MAX_IDENTITY_BYTES, MIN_DIGEST_BYTES
+from .multibase import BASE36, BASE58, from_digits, to_digits
 from .varint import read_uvarint, uvarint
 
 RAW = 0x55
@@ -36,8 +37,6 @@ HASHES: dict[int, tuple[str, Callable[[bytes | memoryview], Any], int]] = {
 }
 
 SHA2_256_PREFIX = b"\x12\x20"
-_B58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_B36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,7 +66,7 @@ class CID:
             raise FormatError(f"not a CID: {text[:80]!r}", hint="a CID looks like bafy… or Qm…")
         try:
             if len(text) == 46 and text.startswith("Qm"):
-                return cls.from_bytes(_base_n(text, _B58))
+                return cls.from_bytes(from_digits(text, BASE58))
             match text[0]:
                 case "b" | "B":
                     body = text[1:].upper()
@@ -77,9 +76,9 @@ class CID:
                     if base64.b32encode(data).decode().rstrip("=") != body:
                         raise ValueError("not canonical base32")
                 case "z":
-                    data = _base_n(text[1:], _B58)
+                    data = from_digits(text[1:], BASE58)
                 case "k":
-                    data = _base_n(text[1:], _B36)
+                    data = from_digits(text[1:], BASE36)
                 case "f":
                     data = bytes.fromhex(text[1:])
                 case _:
@@ -127,7 +126,7 @@ class CID:
 
     def __str__(self) -> str:
         if self.version == 0:
-            return _base58(self.multihash)
+            return to_digits(self.multihash, BASE58)
         return "b" + base64.b32encode(bytes(self)).decode().lower().rstrip("=")
 
     def short(self) -> str:
@@ -168,22 +167,3 @@ class CID:
         if not self.matches(data):
             got = CID.of(self.codec, data)
             raise HashMismatchError(f"{len(data)} bytes hash to {got.short()}, expected {self.short()}")
-
-
-def _base_n(text: str, alphabet: str) -> bytes:
-    number = 0
-    for char in text:
-        digit = alphabet.find(char)
-        if digit < 0:
-            raise ValueError(f"{char!r} is not in the alphabet")
-        number = number * len(alphabet) + digit
-    zeros = len(text) - len(text.lstrip(alphabet[0]))
-    return b"\0" * zeros + number.to_bytes((number.bit_length() + 7) // 8, "big")
-
-
-def _base58(data: bytes) -> str:
-    number, text = int.from_bytes(data, "big"), ""
-    while number:
-        number, digit = divmod(number, 58)
-        text = _B58[digit] + text
-    return _B58[0] * (len(data) - len(data.lstrip(b"\0"))) + text

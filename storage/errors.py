@@ -28,7 +28,9 @@ __all__ = [
     "OversizeError",
     "PeerError",
     "QuotaError",
+    "SignatureError",
     "SlowError",
+    "StaleNameError",
     "StoreError",
     "TruncatedError",
     "UnavailableError",
@@ -48,6 +50,10 @@ class IntegrityError(HoldfastError):
 
 class HashMismatchError(IntegrityError):
     """The hash of these bytes is not the one in the CID. Raised before anything is stored."""
+
+
+class SignatureError(IntegrityError):
+    """A record that is not signed by the key that its name is. It says nothing about where the name points."""
 
 
 class FormatError(HoldfastError):
@@ -91,6 +97,15 @@ class UnavailableError(HoldfastError):
 
     kind = "unavailable"
     exit_code = 3
+
+
+class StaleNameError(UnavailableError):
+    """Of a name only records were found that no longer count, or are older than one seen before.
+
+    Not raised when no place knows the name at all: that is an `UnavailableError`.
+    """
+
+    kind = "stale_name"
 
 
 class PeerError(HoldfastError):

@@ -16,9 +16,8 @@ from .fetch.download import Progress, download
 from .fetch.mirror_folder import MirrorFolder
 from .fetch.scoreboard import SourceStats
 from .fetch.tree import RemoteTree, TreeFile
-from .session import Session, SourcesArgument, choose_sources, user_policy
+from .session import Session, SourcesArgument, choose_sources, locate, user_policy
 from .sources.netguard import NetGuard
-from .uri import DatasetUri
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def get(
     Raises `ConfigError` (input, also a `dest` that holds a copy of something else), `UnavailableError`,
     `IntegrityError`, `FormatError`, `StoreError`. What was fetched until then stays and is used again.
     """
-    where = DatasetUri.parse(uri)
+    where = locate(uri, sources)
     chosen = choose_sources(sources, store=store, redirects=redirects)
     policy = user_policy(deadline_s)
     folder = MirrorFolder(Path(dest), where.path).open_folder()

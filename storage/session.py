@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..configs.roster import Roster
@@ -45,6 +45,23 @@ def choose_sources(
             )
         given = roster
     return sources + sources_of(given, env=os.environ, redirects=redirects)
+
+
+def locate(uri: str, given: SourcesArgument = None, on_warning: Callable[[str], None] = lambda _: None) -> DatasetUri:
+    """Read a URI; of a name, ask the same providers that the dataset is read from where it points now.
+
+    Raises `ConfigError`; for a name also what `names.follow` raises. `on_warning` is told of each place that gave an
+    old, wrong or no record, in one sentence.
+    """
+    found = DatasetUri.read(uri)
+    if isinstance(found, DatasetUri):
+        return found
+    from .names.follow import follow  # signatures take 50 ms to import: only for names
+
+    given = default_roster(os.environ) if given is None else given
+    if given is None:
+        raise ConfigError(f"nobody to ask where {uri} points", hint="give --from URL or --roster FILE")
+    return follow(found, given, on_warning=on_warning)
 
 
 def user_policy(deadline_s: float | None = None) -> FetchPolicy:

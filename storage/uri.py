@@ -1,4 +1,4 @@
-"""URIs of datasets: `ipfs://CID[/path]`, `ipns://NAME[/path]`, or a bare CID."""
+"""URIs of datasets: `ipfs://CID[/path]`, `ipns://NAME[/path]`, or a bare CID or name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from .errors import ConfigError, FormatError
 
 
 @dataclass(frozen=True, slots=True)
+class NameUri:
+    """A name as it was written, and a path below what it points at."""
+
+    name: str
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"ipns://{self.name}" + (f"/{self.path}" if self.path else "")
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetUri:
     """A root, and a path below it ("" for the root itself)."""
 
@@ -17,12 +28,15 @@ class DatasetUri:
     path: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> DatasetUri:
-        """Read what the user typed. Raises `ConfigError`."""
-        rest = text.removeprefix("ipfs://").removeprefix("/ipfs/")
-        if text.startswith("ipns://"):
-            raise ConfigError(f"{text}: names are not resolved by this version", hint="give the root: ipfs://bafy…")
-        head, _, path = rest.partition("/")
+    def read(cls, text: str) -> DatasetUri | NameUri:
+        """Read what the user typed. Raises `ConfigError`. A name is not looked up: see `names.follow`."""
+        named = text.startswith(("ipns://", "/ipns/"))
+        head, _, path = text.removeprefix("ipfs://").removeprefix("/ipfs/").removeprefix("ipns://").removeprefix(
+            "/ipns/"
+        ).partition("/")  # fmt: skip
+        path = unquote(path).strip("/")
+        if named:
+            return NameUri(head, path)
         try:
             root = CID.parse(head)
         except FormatError as error:
@@ -30,9 +44,18 @@ class DatasetUri:
                 f"{text!r} is not a dataset: {error.message}",
                 hint="give ipfs://CID, as `holdfast publish` printed it",
             ) from error
-        if root.codec == LIBP2P_KEY:
-            raise ConfigError(f"{text!r} is a name, not a dataset", hint="give the root: ipfs://bafy…")
-        return cls(root.v1(), unquote(path).strip("/"))
+        return NameUri(head, path) if root.codec == LIBP2P_KEY else cls(root.v1(), path)
+
+    @classmethod
+    def parse(cls, text: str) -> DatasetUri:
+        """Read the URI of a root. Raises `ConfigError`, also for a name: one thing is meant here, whoever moves it."""
+        found = cls.read(text)
+        if isinstance(found, NameUri):
+            raise ConfigError(
+                f"{text} is a name, and may point elsewhere tomorrow",
+                hint=f"give the root it points at now: holdfast name resolve {found.name}",
+            )
+        return found
 
     def __str__(self) -> str:
         return f"ipfs://{self.root}" + (f"/{self.path}" if self.path else "")

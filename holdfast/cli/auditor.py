@@ -9,7 +9,7 @@ import typer
 
 from ..configs.sizes import format_size
 from .options import AllowNet, AsJson, Deadline, From, RosterFile, deadline_s, guard, sources
-from .output import emit, progress
+from .output import emit, progress, warn
 from .reader import Uri
 
 
@@ -33,11 +33,14 @@ def audit(
     """Ask each named provider itself for leaves drawn at random, and hash them; exit 1 if any fails."""
     from ..pipeline.audit.audit import CONFIDENCE
     from ..pipeline.audit.audit import audit as run
+    from ..storage.session import locate
 
+    given = sources(urls, roster)
+    where = locate(uri, given, warn)
     with progress("auditing", unit="answers") as update:
         found = run(
-            uri,
-            sources=sources(urls, roster),
+            str(where),
+            sources=given,
             samples=samples,
             seed=seed,
             deadline_s=deadline_s(deadline) or 30.0,

@@ -12,8 +12,8 @@ import typer
 
 from ..configs.errors import ConfigError
 from ..configs.sizes import format_size, parse_size
-from .options import AllowNet, AsJson, Deadline, From, Repo, RosterFile, repo_path
-from .output import emit
+from .options import AllowNet, AsJson, Deadline, From, Repo, RosterFile, repo_path, sources
+from .output import emit, warn
 from .reader import Uri, session_of
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ def export(
     from ..storage.blocks.car_file import export_car
     from ..storage.blocks.disk import DiskStore
     from ..storage.dag import walk
+    from ..storage.session import locate
     from ..storage.uri import DatasetUri
 
-    where = DatasetUri.parse(uri)
+    where = locate(uri, sources(urls, roster), warn) if urls or roster else DatasetUri.parse(uri)
     version = 2 if car_v2 else 1
     path = where.path.split("/") if where.path else []
     if not urls and not roster:
@@ -76,7 +77,7 @@ def export(
         with (
             tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".holdfast-export-") as folder,
             DiskStore(Path(folder)).open() as store,
-            session_of(uri, urls, roster, repo, deadline, allow_net) as session,
+            session_of(str(where), urls, roster, repo, deadline, allow_net) as session,
         ):
             found = walk.run(walk.resolve(where.root, path), session.tree.node)
             _fetch(session, session.tree.find(where.path) if path else None, store)

@@ -28,6 +28,11 @@ def fail(error: HoldfastError, *, as_json: bool) -> None:
     print(f"holdfast: {error.message}{hint}", file=sys.stderr, flush=True)  # noqa: T201
 
 
+def warn(text: str) -> None:
+    """One sentence about what went wrong and was got over."""
+    print(f"holdfast: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
 Update = Callable[[int, int], None]
 
 

@@ -26,10 +26,14 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="The bearer token of the pinning service.")
     ] = None,
     max_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Quota: what pins may take in all.")] = None,
+    announce: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Where others reach it, if not at --listen (a proxy); again for more."),
+    ] = None,
     allow_net: AllowNet = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a peer: trustless gateway and pinning service. Ends on SIGTERM or Ctrl-C."""
+    """Run a peer: trustless gateway, pinning service, router, keeper of names. Ends on SIGTERM or Ctrl-C."""
     from .serve import run_serve
 
     run_serve(
@@ -40,4 +44,5 @@ def serve(
         None if max_bytes is None else parse_size(max_bytes),
         allow_net or [],
         as_json,
+        announce=announce or [],
     )

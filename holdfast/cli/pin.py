@@ -55,8 +55,9 @@ def add(
 
     if origins and to is None:
         raise ConfigError("--origin goes with --to", hint="the repository here fetches nothing; a running peer does")
+    root = _root(uri)
     with _target(to, token_file, repo) as target:
-        found = target.add(_root(uri), name, origins or [])
+        found = target.add(root, name, origins or [])
         if wait is not None:
             (done,) = until([Requested(target, found)], parse_duration(wait))
             found = done.pin

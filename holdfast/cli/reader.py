@@ -12,12 +12,12 @@ import typer
 from ..configs.errors import ConfigError
 from ..configs.sizes import format_size
 from .options import AllowNet, AsJson, Deadline, From, Repo, RosterFile, deadline_s, guard, sources
-from .output import emit, progress
+from .output import emit, progress, warn
 
 if TYPE_CHECKING:
     from ..storage.fetch.scoreboard import SourceStats
 
-Uri = Annotated[str, typer.Argument(help="ipfs://CID[/path], or a bare CID.")]
+Uri = Annotated[str, typer.Argument(help="ipfs://CID[/path], ipns://NAME[/path], or either bare.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,12 +41,15 @@ def get(
 ) -> None:
     """Fetch a dataset into a folder that is a complete mirror afterwards. Every byte is hashed."""
     from ..storage.get import get as run
+    from ..storage.session import locate
 
+    given = sources(urls, roster)
+    where = locate(uri, given, warn)
     with _store(repo) as store, progress("getting") as update:
         result = run(
-            uri,
+            str(where),
             dest,
-            sources=sources(urls, roster),
+            sources=given,
             partition=partition,
             deadline_s=deadline_s(deadline),
             store=store,
@@ -195,12 +198,11 @@ def session_of(
     allow_net: list[str] | None,
 ) -> Iterator[Any]:  # fmt: skip
     """Sources, engine and tree for a URI, from what the user named on the command line."""
-    from ..storage.session import Session, choose_sources, user_policy
-    from ..storage.uri import DatasetUri
+    from ..storage.session import Session, choose_sources, locate, user_policy
 
-    where = DatasetUri.parse(uri)
-    policy = user_policy(deadline_s(deadline))
+    policy, given = user_policy(deadline_s(deadline)), sources(urls, roster)
+    where = locate(uri, given, warn)
     with _store(repo) as store:
-        chosen = choose_sources(sources(urls, roster), store=store, redirects=guard(allow_net))
+        chosen = choose_sources(given, store=store, redirects=guard(allow_net))
         with Session(where, chosen, policy=policy) as session:
             yield session

@@ -10,12 +10,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..configs.errors import ConfigError
 from ..configs.roster import MAX_TOKEN_BYTES, Roster
 from ..configs.settings import ServeSettings, Settings
 from ..configs.sizes import parse_size
 from ..storage.blocks.disk import DiskStore
+from ..storage.multiaddr import url_of
 from ..storage.node.crowd import CrowdLimits
 from ..storage.node.server import Node, NodeOptions
 from ..storage.open_files import allow_many_files
@@ -33,6 +35,7 @@ def run_serve(
     max_bytes: str | int | None = None,
     allow_net: Sequence[str] = (),
     as_json: bool = False,
+    announce: Sequence[str] = (),
 ) -> None:
     """Serve `repo` on `listen` ("HOST:PORT", port 0: any free one) until SIGTERM or SIGINT; says so in one line.
 
@@ -52,6 +55,7 @@ def run_serve(
         guard=guard,
         trusted=lambda: sources_of(providers, env=os.environ, redirects=guard) if providers else [],
         limits=crowd_limits(Settings.load(os.environ).serve),
+        announce=tuple(_read_announced(url) for url in announce),
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     allow_many_files()
@@ -105,6 +109,13 @@ def _read_listen(text: str) -> tuple[str, int]:
     if ":" in bare and bare == host:
         raise ConfigError(f"--listen {text!r}: an IPv6 address needs brackets", hint=f"[{host}]:{port}")
     return bare, int(port)
+
+
+def _read_announced(text: str) -> str:
+    url = url_of(text) if text.startswith(("http://", "https://")) else None
+    if url is None or urlsplit(url).path:
+        raise ConfigError(f"--announce {text!r} is not http(s)://HOST[:PORT]", hint="for example https://peer.example")
+    return url
 
 
 def _read_token(path: Path) -> bytes:

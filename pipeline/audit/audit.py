@@ -12,7 +12,7 @@ from ...storage.cid import CID, RAW
 from ...storage.dag.walk import NoLayoutError
 from ...storage.errors import ConfigError, UnsupportedError
 from ...storage.fetch.tree import RemoteTree, TreeFile
-from ...storage.session import Session, SourcesArgument, choose_sources, user_policy
+from ...storage.session import Session, SourcesArgument, choose_sources, locate, user_policy
 from ...storage.sources.netguard import NetGuard
 from ...storage.sources.source import FileRef
 from ...storage.uri import DatasetUri
@@ -61,7 +61,7 @@ def audit(
     (input; a tree without one byte), `UnavailableError` when nobody has the tree itself, `FormatError`,
     `UnsupportedError` for files whose leaves are no ranges of them.
     """
-    where = DatasetUri.parse(uri)
+    where = locate(uri, sources)
     if not 1 <= samples <= MAX_SAMPLES:
         raise ConfigError(f"{samples} samples are not possible", hint=f"give --samples 1 to {MAX_SAMPLES}")
     salt = _seed(seed)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ..blocks.disk import DiskStore
 from ..errors import HoldfastError
 from ..fetch.policy import FetchPolicy
+from ..multiaddr import url_of
 from ..pins.pin import Status
 from ..sources.http import Endpoint
 from ..sources.local import Local
@@ -17,7 +18,6 @@ from ..sources.netguard import NetGuard
 from ..sources.probe import Probed
 from ..sources.source import Source
 from .budget import Budget
-from .origins import origin_url
 from .pin_job import CancelledError, PinJob
 from .pin_records import PinRecord, PinRecords
 from .refusals import LOG
@@ -146,7 +146,7 @@ class Pinner:
     def _sources(self, record: PinRecord) -> list[Source]:
         sources = list(self._trusted())
         names = {source.name for source in sources}
-        for url in dict.fromkeys(url for origin in record.origins if (url := origin_url(origin))):
+        for url in dict.fromkeys(url for origin in record.origins if (url := url_of(origin))):
             if url not in names:
                 sources.append(Probed(url, Endpoint(url, guard=self._guard, redirect_guard=self._guard)))
         # Without any, the repository alone may do: what is published here can be pinned here.

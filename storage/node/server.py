@@ -12,9 +12,10 @@ from ipaddress import ip_address
 from aiohttp import web
 
 from ..blocks.disk import DiskStore
-from ..cid import CID
 from ..errors import ConfigError
 from ..fetch.policy import FetchPolicy
+from ..multiaddr import multiaddr_of
+from ..names.known import KnownNames
 from ..sources.netguard import NetGuard
 from ..sources.source import Source
 from .access import Access
@@ -22,8 +23,9 @@ from .connection import Connection
 from .crowd import Crowd, CrowdLimits, within_open_files
 from .doorkeeper import Doorkeeper
 from .gateway import Gateway
-from .identity import peer_id
+from .identity import identity
 from .metrics import Metrics
+from .name_api import MAX_NAMES, NameApi
 from .node_lock import NodeLock
 from .pin_api import PinApi
 from .pin_body import MAX_BODY_BYTES
@@ -31,6 +33,7 @@ from .pin_records import PinRecords
 from .pinner import Pinner
 from .reads import Reads
 from .refusals import LOG, Refusals
+from .routing_api import RoutingApi
 from .sending import Sender
 from .serving import Serving
 from .tally import Tally
@@ -44,7 +47,8 @@ _STOP_PINS_S = 2.0
 class NodeOptions:
     """How a peer is run. `trusted` makes the sources of its own roster, anew for every pin.
 
-    `limits` bounds what clients may take; a peer never takes more connections than the process may have files.
+    `announce`: URLs under which others reach it, if not the one that it listens at. `limits` bounds what clients may
+    take; a peer never takes more connections than the process may have files.
     """
 
     host: str = "127.0.0.1"
@@ -54,6 +58,7 @@ class NodeOptions:
     guard: NetGuard = field(default_factory=NetGuard)
     trusted: Callable[[], Sequence[Source]] = lambda: ()
     limits: CrowdLimits = field(default_factory=CrowdLimits)
+    announce: tuple[str, ...] = ()
     policy: FetchPolicy | None = None
 
 
@@ -68,7 +73,7 @@ class Node:
         self._runner: web.AppRunner | None = None
         self._listeners: list[asyncio.Server] = []
         self.port = 0
-        self.peer_id: CID | None = None
+        self.peer_id = ""  # once started: as libp2p writes it
 
     @property
     def url(self) -> str:
@@ -76,11 +81,16 @@ class Node:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.options.host, self.options.host)  # noqa: S104
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The URLs by which others reach it, as far as they were told."""
+        return self.options.announce or (self.url,)
+
     async def start(self) -> None:
         """Listen, and go on with unfinished pins. Raises `ConfigError` (port in use, repository in use)."""
         self._lock.take()
         try:
-            self.peer_id = peer_id(self.store.folder)
+            self.peer_id = identity(self.store.folder).name.peer_id
             await self._start()
         except BaseException:
             await self.stop()
@@ -107,8 +117,11 @@ class Node:
         application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[doorkeeper])
         application.add_routes(Gateway(Serving(self.store, self._reads, sender, Refusals())).routes())
         application.add_routes(Metrics(self.store, self._reads, crowd, access).routes())
-        api = PinApi(records, self._pinner, self._reads, access, [_multiaddr(self.url)])
+        api = PinApi(records, self._pinner, self._reads, access, [multiaddr_of(url) for url in self.addresses])
         application.add_routes(api.routes())
+        application.add_routes(RoutingApi(self.store, self._reads, self.peer_id, self.addresses).routes())
+        known = KnownNames(self.store.folder / "names.sqlite", max_names=MAX_NAMES)
+        application.add_routes(NameApi(known, self._reads, access).routes())
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_FINISH_S, handle_signals=False)
         await self._runner.setup()
         serve = self._runner.server
@@ -153,17 +166,6 @@ async def _listen(host: str, port: int) -> asyncio.Server:
 
 def _is_loopback(host: str) -> bool:
     return ip_address(host.partition("%")[0]).is_loopback
-
-
-def _multiaddr(url: str) -> str:
-    """The URL of this peer as a multiaddr, which is what the API calls a delegate."""
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    host = host.strip("[]")
-    try:
-        kind = f"ip{ip_address(host).version}"
-    except ValueError:
-        kind = "dns"
-    return f"/{kind}/{host}/tcp/{port}/http"
 
 
 def _open_files() -> int:

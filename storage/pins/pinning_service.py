@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import ssl
-import urllib.request
-from collections.abc import Collection, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
-
-import aiohttp
+from collections.abc import Collection, Mapping, Sequence
+from urllib.parse import quote, urlencode
 
 from ...configs.roster import Provider
 from ..cid import CID
-from ..errors import (
-    ConfigError,
-    MissingError,
-    OversizeError,
-    PeerError,
-    QuotaError,
-    SlowError,
-    UnreachableError,
-    WithheldError,
-    WrongBytesError,
-)
+from ..control import Control, refusal
+from ..errors import MissingError, QuotaError, WrongBytesError
 from .answers import read_json, read_pin, read_reason
 from .pin import Pin, Status, format_time
 from .target import UNFINISHED
 
-T = TypeVar("T")
 PINNING_KINDS = ("peer", "pinning-service")  # the service lies at the provider's URL: URL/pins
-_MAX_ANSWER_BYTES = 4 << 20  # 1,000 requests of 4 KiB
-_PAGE = 100
+_PAGE = 100  # requests of 4 KiB at most
 _MAX_PAGES = 1000
-_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 
 
 class PinningService:
@@ -44,7 +24,7 @@ class PinningService:
 
     def __init__(self, provider: Provider, *, env: Mapping[str, str] | None = None) -> None:
         self.provider = provider
-        self._env: Mapping[str, str] = os.environ if env is None else env
+        self._control = Control(provider, env=env)
 
     @property
     def name(self) -> str:
@@ -94,79 +74,13 @@ class PinningService:
         """See `PinTarget.close`. Connections last as long as a call."""
 
     def _ask(self, method: str, target: str, body: object = None) -> dict[str, object]:
-        headers = {"Accept": "application/json", **self.provider.headers(self._env)}
         data = None if body is None else json.dumps(body).encode()
-        if data is not None:
-            headers["Content-Type"] = "application/json"
-        url = self.provider.url.rstrip("/") + target
-        try:
-            status, answer = _run(_request(method, url, headers, data, self._context(), _proxy(url)))
-        except TimeoutError as error:
-            raise SlowError(f"{self.name} did not answer in time") from error
-        except PeerError:
-            raise
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UnreachableError(f"{self.name} cannot be reached: {error or type(error).__name__}") from error
-        if 200 <= status < 300:
-            return read_json(answer) if answer else {}
-        raise self._refusal(status, read_reason(answer), authorized="Authorization" in headers)
-
-    def _refusal(self, status: int, reason: str, *, authorized: bool) -> Exception:
-        said = f" ({reason})" if reason else ""
-        if status in (401, 403):
-            which = "refuses the token" if authorized else "wants a token"
-            return ConfigError(
-                f"{self.name} {which}{said}", hint="set token_env or token_file of this provider in the roster"
-            )
-        if status in (402, 409, 507):
-            return QuotaError(f"{self.name} has no room for this pin{said}", hint="raise its limit, or name another")
-        if status == 404:
-            return MissingError(f"{self.name} does not know this pin{said}")
-        if 300 <= status < 400:
-            return UnreachableError(f"{self.name} redirects ({status}); a token is not sent elsewhere")
-        if status == 429 or status >= 500:
-            return UnreachableError(f"{self.name} answers {status}{said}")
-        return WithheldError(f"{self.name} refuses the request: {status}{said}")
-
-    def _context(self) -> ssl.SSLContext | None:
-        if urlsplit(self.provider.url).scheme != "https":
-            return None
-        try:
-            return ssl.create_default_context(cafile=self.provider.ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"ca_file {self.provider.ca_file}: {error}", hint="give a PEM file") from error
-
-
-async def _request(
-    method: str, url: str, headers: Mapping[str, str], data: bytes | None, tls: ssl.SSLContext | None, proxy: str | None
-) -> tuple[int, bytes]:
-    async with (
-        aiohttp.ClientSession(timeout=_TIMEOUT, auto_decompress=False) as session,
-        session.request(
-            method, url, headers=headers, data=data, ssl=tls or True, proxy=proxy, allow_redirects=False
-        ) as answer,
-    ):
-        body = bytearray()
-        async for part in answer.content.iter_any():
-            body += part
-            if len(body) > _MAX_ANSWER_BYTES:
-                raise OversizeError(f"the answer is longer than {_MAX_ANSWER_BYTES} bytes")
-        return answer.status, bytes(body)
-
-
-def _proxy(url: str) -> str | None:
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    address = urllib.request.getproxies().get(parts.scheme)
-    return address if not address or "//" in address else f"http://{address}"
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; in a thread of its own where this one has a loop already (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        reply = self._control.call(method, target, data, headers=headers)
+        if 200 <= reply.status < 300:
+            return read_json(reply.body) if reply.body else {}
+        reason = read_reason(reply.body)
+        if reply.status in (402, 409, 507):
+            said = f" ({reason})" if reason else ""
+            raise QuotaError(f"{self.name} has no room for this pin{said}", hint="raise its limit, or name another")
+        raise refusal(self.name, reply, reason, "this pin")

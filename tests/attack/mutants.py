@@ -30,6 +30,28 @@ class Mutant:
 
 MUTANTS = [
     Mutant(
+        "records of names are not signed", "storage/names/record.py",
+        "if not is_signed(name, _SIGNED + signed, signature):", "if False:", "tests/storage/names",
+    ),
+    Mutant(
+        "old records of names count", "storage/names/choice.py",
+        "if known is not None and record.sequence < known.sequence:", "if False:",
+        "tests/storage/names/test_choice.py",
+    ),
+    Mutant(
+        "ended records of names count", "storage/names/choice.py",
+        "if now_ns > record.validity_ns + SKEW_NS:", "if False:", "tests/storage/names/test_choice.py",
+    ),
+    Mutant(
+        "records from the future count", "storage/names/choice.py",
+        "if published is not None and published > now_ns + SKEW_NS:", "if False:",
+        "tests/storage/names/test_choice.py",
+    ),
+    Mutant(
+        "V1 fields may say something else", "storage/names/record.py",
+        "if found.get(number, absent) != expected:", "if False:", "tests/storage/names/test_record.py",
+    ),
+    Mutant(
         "leaves are not hashed (on disk)", "storage/blocks/verified_file.py",
         "if len(data) != end - start or hashlib.sha256(data).digest() != self.layout.leaf_digest(leaf):",
         "if len(data) != end - start:", "tests/attack/test_t1_wrong_bytes.py",

@@ -17,9 +17,9 @@ from holdfast.storage.blocks.leaf_segment import Segment
 from holdfast.storage.blocks.verified_file import VerifiedFile
 from holdfast.storage.dag.entity_bytes import EntityBytes
 from holdfast.storage.errors import HoldfastError, StoreError
+from holdfast.storage.multiaddr import url_of
 from holdfast.storage.node.accept import read_accept
 from holdfast.storage.node.byte_range import read_range
-from holdfast.storage.node.origins import origin_url
 from holdfast.storage.node.pin_body import PinBody
 from holdfast.storage.node.pin_query import PinQuery
 from holdfast.storage.node.refused import RefusedError
@@ -132,7 +132,7 @@ _BODY = {"cid": str(seeds.EXAMPLE_CID), "name": "n", "origins": ["/ip4/1.2.3.4/t
 
 @target(lambda: [json.dumps(_BODY).encode()], (ValueError,))
 def pin_body(data: bytes) -> object:
-    return [origin_url(origin) for origin in PinBody.parse(data).origins]
+    return [url_of(origin) for origin in PinBody.parse(data).origins]
 
 
 @target(seeds.texts("cid=bafkqaaa&name=x&match=exact&status=pinned&limit=10&meta={}"), (ValueError,))
@@ -166,7 +166,7 @@ def entity_bytes(data: bytes) -> object:
 
 @target(seeds.texts("http://a.example:80/", "/dns4/a.example/tcp/443/tls/http/p2p/x"), ())
 def origin(data: bytes) -> object:
-    return origin_url(data.decode("utf-8", "surrogateescape"))
+    return url_of(data.decode("utf-8", "surrogateescape"))
 
 
 @target(seeds.texts("7", "Thu, 01 Jan 1970 00:00:30 GMT"), ())

@@ -1,4 +1,7 @@
-"""Where a pin request says that its blocks are: URLs and multiaddrs, as URLs that we can read from."""
+"""Multiaddrs of HTTP servers, and the URLs that they mean.
+
+Specification: multiformats/multiaddr. Of all that it can say, we dial and write `tcp` with HTTP upon it.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,28 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 _HTTP = {("http",): "http", ("https",): "https", ("tls", "http"): "https"}
+_PORTS = {"http": 80, "https": 443}
 
 
-def origin_url(text: str) -> str | None:
-    """The http(s) URL of an origin; None for what we cannot dial (libp2p, QUIC) and for what is malformed.
+def url_of(text: str) -> str | None:
+    """The http(s) URL of a multiaddr, or of a URL; None for what we cannot dial (libp2p, QUIC) and what is malformed.
 
     Multiaddrs: `/ip4|ip6|dns|dns4|dns6/HOST/tcp/PORT/` and `http`, `https` or `tls/http`, also with `/p2p/ID`
     behind. A URL with a password, query or fragment is refused: it would be kept and shown.
     """
     return _of_multiaddr(text) if text.startswith("/") else _checked(text)
+
+
+def multiaddr_of(url: str) -> str:
+    """The multiaddr of a URL's server: a path below it has no place there."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        kind = f"ip{ip_address(host).version}"
+    except ValueError:
+        kind = "dns"
+    port = parts.port or _PORTS[parts.scheme]
+    return f"/{kind}/{host}/tcp/{port}/{'tls/http' if parts.scheme == 'https' else 'http'}"
 
 
 def _of_multiaddr(text: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast.storage.node.origins import origin_url
+from holdfast.storage.multiaddr import url_of
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ from holdfast.storage.node.origins import origin_url
     ],
 )
 def test_an_origin_is_a_url_or_nothing(origin: str, url: str | None) -> None:
-    assert origin_url(origin) == url
+    assert url_of(origin) == url

@@ -1,0 +1,132 @@
+"""`Control`: calls to the HTTP interface of one provider: pins, names, routing. Small answers, none retried.
+
+Bulk bytes do not come this way: see `sources`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import urllib.request
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from ..configs.roster import Provider
+from .errors import ConfigError, MissingError, OversizeError, PeerError, SlowError, UnreachableError, WithheldError
+
+T = TypeVar("T")
+MAX_ANSWER_BYTES = 4 << 20
+_TOTAL_S, _CONNECT_S = 30.0, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back, whatever the status says. `authorized`: whether a token was sent."""
+
+    status: int
+    body: bytes
+    content_type: str = ""
+    authorized: bool = False
+
+
+class Control:
+    """Construction does no IO; token and headers are read from where the roster says at each call."""
+
+    def __init__(self, provider: Provider, *, env: Mapping[str, str] | None = None) -> None:
+        self.provider = provider
+        self._env: Mapping[str, str] = os.environ if env is None else env
+
+    def call(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int = MAX_ANSWER_BYTES,
+        timeout_s: float = _TOTAL_S,
+    ) -> Reply:
+        """One request below the provider's URL. No redirect is followed: a token is not sent elsewhere.
+
+        Raises `UnreachableError`, `SlowError`, `OversizeError`; `ConfigError` for a token or CA file that cannot be
+        read. A refusal is an answer: see `refusal`.
+        """
+        sent = {"Accept": "application/json", **self.provider.headers(self._env), **(headers or {})}
+        url, name = self.provider.url.rstrip("/") + target, self.provider.name
+        try:
+            status, kind, answer = _run(
+                _request(method, url, sent, body, self._context(), _proxy(url), max_bytes, timeout_s)
+            )
+        except TimeoutError as error:
+            raise SlowError(f"{name} did not answer in time") from error
+        except PeerError:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UnreachableError(f"{name} cannot be reached: {error or type(error).__name__}") from error
+        return Reply(status, answer, kind, "Authorization" in sent)
+
+    def _context(self) -> ssl.SSLContext | None:
+        if urlsplit(self.provider.url).scheme != "https":
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.provider.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"ca_file {self.provider.ca_file}: {error}", hint="give a PEM file") from error
+
+
+def refusal(name: str, reply: Reply, reason: str, what: str) -> ConfigError | PeerError:
+    """The error of an answer that is no success. `reason`: the provider's own words, if any; `what`: was asked for."""
+    status, said = reply.status, f" ({reason})" if reason else ""
+    if status in (401, 403):
+        which = "refuses the token" if reply.authorized else "wants a token"
+        return ConfigError(f"{name} {which}{said}", hint="set token_env or token_file of this provider in the roster")
+    if status == 404:
+        return MissingError(f"{name} does not know {what}{said}")
+    if 300 <= status < 400:
+        return UnreachableError(f"{name} redirects ({status}); a token is not sent elsewhere")
+    if status == 429 or status >= 500:
+        return UnreachableError(f"{name} answers {status}{said}")
+    return WithheldError(f"{name} refuses the request: {status}{said}")
+
+
+async def _request(
+    method: str, url: str, headers: Mapping[str, str], data: bytes | None, tls: ssl.SSLContext | None,
+    proxy: str | None, max_bytes: int, timeout_s: float,
+) -> tuple[int, str, bytes]:  # fmt: skip
+    timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
+    async with (
+        aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
+        session.request(
+            method, url, headers=headers, data=data, ssl=tls or True, proxy=proxy, allow_redirects=False
+        ) as answer,
+    ):
+        body = bytearray()
+        async for part in answer.content.iter_any():
+            body += part
+            if len(body) > max_bytes:
+                raise OversizeError(f"the answer is longer than {max_bytes} bytes")
+        return answer.status, answer.headers.get("Content-Type", ""), bytes(body)
+
+
+def _proxy(url: str) -> str | None:
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    address = urllib.request.getproxies().get(parts.scheme)
+    return address if not address or "//" in address else f"http://{address}"
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; in a thread of its own where this one has a loop already (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

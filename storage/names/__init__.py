@@ -1,0 +1,1 @@
+"""Names: signed pointers to the newest version of a dataset (IPNS), who keeps them, and whom to believe."""

@@ -1,0 +1,184 @@
+"""`KuboPins`: a Kubo that is asked to keep a DAG: it is given a CAR, or fetches what it lacks by itself.
+
+The control plane is ipfshttpclient's `Client` (never `connect`, which refuses every Kubo of today); what streams or
+must not lose an error is `KuboRpc` (facts: ipfs.md §3).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any, TypeVar
+
+from ...configs.roster import Provider
+from ..cid import CID
+from ..errors import ConfigError, FormatError, HoldfastError, MissingError, PeerError, UnreachableError, WrongBytesError
+from ..multiaddr import multiaddr_of
+from .kubo_rpc import KuboRpc, failure
+from .pin import Pin, Status
+
+T = TypeVar("T")
+_CALL_S = 30.0  # for an answer
+_PULL_S = 300.0  # without one more block: the network may be slow to find who has it
+_SETTLE_S = 120.0  # to take what was sent down to its disk
+_STALL_S = 60.0  # without one more block of what it was sent: it only has to read them
+_NOT_PINNED = ("is not pinned", "not pinned or pinned indirectly")
+
+
+@dataclass(slots=True)
+class _Pull:
+    """A pin that Kubo fetches: there is no such thing as a pin under way there, but while somebody asks."""
+
+    pin: Pin
+    thread: threading.Thread | None = None
+    blocks: int = 0
+    error: HoldfastError | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class KuboPins:
+    """A `PinTarget`. A request's id is its CID: Kubo has one pin of each. Construction does no IO."""
+
+    def __init__(self, provider: Provider, *, env: Mapping[str, str] | None = None) -> None:
+        self.provider = provider
+        self._rpc = KuboRpc(provider, env=env)
+        self._pulls: dict[CID, _Pull] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """See `PinTarget.name`."""
+        return self.provider.name
+
+    def add(self, cid: CID, name: str, origins: Sequence[str]) -> Pin:
+        """See `PinTarget.add`. Kubo fetches it while this process lives; said again after a kill, it goes on."""
+        known = self.ls(cid, (Status.PINNED,))
+        if known:
+            return known[0]
+        with self._lock:
+            pull = self._pulls.get(cid.v1())
+            if pull is not None and pull.error is None:
+                return pull.pin
+            pin = Pin(str(cid), cid, name, Status.PINNING, time.time_ns() // 1000, tuple(origins))
+            pull = self._pulls[cid.v1()] = _Pull(pin)
+            pull.thread = threading.Thread(target=self._run, args=(pull,), name="holdfast-kubo-pin", daemon=True)
+            pull.thread.start()
+        return pin
+
+    def push(self, cid: CID, name: str, parts: Iterable[bytes]) -> Pin:
+        """Send the whole DAG as a CAR, and have it pinned; Kubo checks by that that it is complete.
+
+        A gc there may take blocks between the two steps: then this fails, and may be said again. Raises what `parts`
+        raises, `QuotaError`, and `PeerError`.
+        """
+        blocks = self._rpc.import_car(parts, idle_s=_SETTLE_S)
+        for _ in self._rpc.pin(cid, name, idle_s=_STALL_S):
+            pass
+        return Pin(str(cid), cid, name, Status.PINNED, time.time_ns() // 1000, (), {"blocks": str(blocks)})
+
+    def status(self, requestid: str) -> Pin:
+        """See `PinTarget.status`."""
+        try:
+            cid = CID.parse(requestid)
+        except FormatError as error:
+            raise MissingError(f"{self.name} has no pin {requestid[:80]!r}: there, a pin's id is its CID") from error
+        known = self.ls(cid, (Status.PINNED,))
+        if known:
+            return known[0]
+        with self._lock:
+            pull = self._pulls.get(cid.v1())
+        if pull is None:
+            raise MissingError(f"{self.name} has not pinned {cid.short()}")
+        if pull.error is not None:
+            return replace(pull.pin, status=Status.FAILED, info={"error": pull.error.message})
+        return replace(pull.pin, info={"blocks": str(pull.blocks)})
+
+    def ls(self, cid: CID | None = None, statuses: Collection[Status] = tuple(Status)) -> list[Pin]:
+        """See `PinTarget.ls`. Those that Kubo fetches for us now come first."""
+        found = []
+        with self._lock:
+            pulls = [pull for pull in self._pulls.values() if cid is None or pull.pin.cid.v1() == cid.v1()]
+        for pull in pulls:
+            status = Status.FAILED if pull.error is not None else Status.PINNING
+            if status in statuses:
+                found.append(replace(pull.pin, status=status))
+        if Status.PINNED in statuses:
+            query = {"type": "recursive", "stream": "true", "names": "true"}
+            if cid is not None:
+                query["arg"] = str(cid)
+            try:
+                found += [self._pinned(entry) for entry in self._rpc.objects("pin/ls", query, idle_s=_CALL_S)]
+            except PeerError as error:
+                if not any(words in error.message for words in _NOT_PINNED):
+                    raise
+        return found
+
+    def rm(self, requestid: str) -> None:
+        """See `PinTarget.rm`."""
+        try:
+            cid = CID.parse(requestid)
+        except FormatError:
+            return
+        with self._lock:
+            pull = self._pulls.pop(cid.v1(), None)
+        if pull is not None:
+            pull.stop.set()
+        try:
+            self._control(lambda client: client.pin.rm(str(cid)))
+        except PeerError as error:
+            if not any(words in error.message for words in _NOT_PINNED):
+                raise
+
+    def version(self) -> str:
+        """Of the Kubo there. Raises `PeerError` where nobody answers, or something else does."""
+        return str(self._control(lambda client: client.version()["Version"]))
+
+    def close(self) -> None:
+        """See `PinTarget.close`. What Kubo fetches for us ends."""
+        with self._lock:
+            pulls, self._pulls = list(self._pulls.values()), {}
+        for pull in pulls:
+            pull.stop.set()
+
+    def _run(self, pull: _Pull) -> None:
+        cid = pull.pin.cid
+        try:
+            for blocks in self._rpc.pin(cid, pull.pin.name, idle_s=_PULL_S):
+                if pull.stop.is_set():
+                    return
+                pull.blocks = blocks
+        except HoldfastError as error:
+            pull.error = error
+            return
+        with self._lock:
+            self._pulls.pop(cid.v1(), None)  # `ls` has it from now on
+
+    def _pinned(self, entry: Mapping[str, Any]) -> Pin:
+        try:
+            cid = CID.parse(str(entry["Cid"]))
+        except (KeyError, FormatError) as error:
+            raise WrongBytesError(f"{self.name}: a pin without a CID") from error
+        return Pin(str(cid), cid, str(entry.get("Name") or ""), Status.PINNED, 0)
+
+    def _control(self, call: Callable[[Any], T]) -> T:
+        """One call of ipfshttpclient, in a session of its own; its errors become ours."""
+        try:
+            ipfshttpclient = import_module("ipfshttpclient")
+        except ImportError as error:
+            raise ConfigError("Kubo needs ipfshttpclient", hint='pip install "holdfast[kubo]"') from error
+        headers = self.provider.headers(self._rpc.env)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of urllib3, about an option that ipfshttpclient sets
+            try:
+                with ipfshttpclient.Client(multiaddr_of(self.provider.url), headers=headers, timeout=_CALL_S) as client:
+                    return call(client)
+            except ipfshttpclient.exceptions.ErrorResponse as error:
+                raise failure(self.name, str(error)) from error
+            except ipfshttpclient.exceptions.CommunicationError as error:
+                raise UnreachableError(f"{self.name} cannot be reached: {type(error).__name__}") from error
+            except ipfshttpclient.exceptions.Error as error:
+                raise WrongBytesError(f"{self.name} does not answer as Kubo does: {type(error).__name__}") from error
