@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from .document import first_problem, parse_document, read_document, unknown_key
 from .errors import ConfigError
@@ -48,6 +48,8 @@ class Provider(BaseModel):
     path_prefix: str = ""
     path_map: dict[str, str] = {}
     max_rate: int | None = None
+    replication_min: int | None = Field(default=None, ge=1, le=1000)
+    replication_max: int | None = Field(default=None, ge=1, le=1000)
 
     @classmethod
     def at(cls, url: str, kind: Kind, *, token_file: Path | None = None) -> Provider:

@@ -57,7 +57,7 @@ class Kubo:
         self._reader.start()
         assert ready.wait(_START_S), f"not ready after {_START_S} s: {''.join(said)}"
         assert daemon.poll() is None, f"the daemon ended: {''.join(said)}"
-        self.api, self.gateway = (_url((self.folder / name).read_text()) for name in ("api", "gateway"))
+        self.api, self.gateway = (url_of_address((self.folder / name).read_text()) for name in ("api", "gateway"))
 
     def __exit__(self, *_: object) -> None:
         self._stop()
@@ -103,7 +103,7 @@ class Kubo:
         return {**kept, "IPFS_PATH": str(self.folder), "IPFS_TELEMETRY": "off"}
 
 
-def _url(multiaddr: str) -> str:
+def url_of_address(multiaddr: str) -> str:
     """Of /ip4/ADDRESS/tcp/PORT[/http], or a URL as it is."""
     text = multiaddr.strip()
     if text.startswith("http"):

@@ -1,0 +1,149 @@
+"""`ClusterPins`: an IPFS Cluster that is asked to keep a DAG: its peers allocate it, and fetch it by themselves.
+
+Interface: ipfscluster.io/documentation/reference/api. A pin has a state at each peer; the cluster keeps it when as many
+as its minimum say `pinned`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from ...configs.roster import Provider
+from ..cid import CID
+from ..control import Control, Reply, refusal
+from ..errors import FormatError, MissingError, WrongBytesError
+from .pin import Pin, Status, parse_time
+
+MAX_LIST_BYTES = 256 << 20  # 100,000 pins at three peers, 2 KB each
+_FAILED = frozenset({"pin_error", "unpin_error", "cluster_error", "unexpectedly_unpinned"})
+_UNDER_WAY = frozenset({"pinning", "pin_queued"})
+_ELSEWHERE = frozenset({"remote", "unpinned"})  # peers that it was not allocated to
+_LIST_S = 120.0
+
+
+class ClusterPins:
+    """A `PinTarget`. A request's id is its CID: a cluster has one pin of each. Construction does no IO."""
+
+    def __init__(self, provider: Provider, *, env: Mapping[str, str] | None = None) -> None:
+        self.provider = provider
+        self._control = Control(provider, env=env)
+
+    @property
+    def name(self) -> str:
+        """See `PinTarget.name`."""
+        return self.provider.name
+
+    def add(self, cid: CID, name: str, origins: Sequence[str]) -> Pin:
+        """See `PinTarget.add`. With the numbers of replicas of the roster, or the cluster's own."""
+        known = self.ls(cid)
+        if known and known[0].status is not Status.FAILED:
+            return known[0]
+        query = {"name": name, "mode": "recursive"}
+        if self.provider.replication_min is not None:
+            query["replication-min"] = str(self.provider.replication_min)
+        if self.provider.replication_max is not None:
+            query["replication-max"] = str(self.provider.replication_max)
+        if named := [origin for origin in origins if "/p2p/" in origin]:  # it takes no others: its Kubos dial peers
+            query["origins"] = ",".join(named)
+        self._ask("POST", f"/pins/{cid}?{urlencode(query)}")
+        return self.status(str(cid))
+
+    def status(self, requestid: str) -> Pin:
+        """See `PinTarget.status`. `info`: how many peers say what, and the first error."""
+        try:
+            cid = CID.parse(requestid)
+        except FormatError as error:
+            raise MissingError(f"{self.name} has no pin {requestid[:80]!r}: there, a pin's id is its CID") from error
+        found = self._pin(self._ask("GET", f"/pins/{quote(str(cid), safe='')}"))
+        if found is None:
+            raise MissingError(f"{self.name} has not pinned {cid.short()}")
+        return found
+
+    def ls(self, cid: CID | None = None, statuses: Collection[Status] = tuple(Status)) -> list[Pin]:
+        """See `PinTarget.ls`."""
+        if cid is not None:
+            try:
+                found = [self.status(str(cid))]
+            except MissingError:
+                found = []
+        else:
+            entries = self._lines("GET", "/pins")
+            found = [pin for entry in entries if (pin := self._pin(entry)) is not None]
+        return [pin for pin in found if pin.status in statuses]
+
+    def rm(self, requestid: str) -> None:
+        """See `PinTarget.rm`."""
+        try:
+            self._ask("DELETE", f"/pins/{CID.parse(requestid)}")
+        except (MissingError, FormatError):
+            return
+
+    def close(self) -> None:
+        """See `PinTarget.close`. Connections last as long as a call."""
+
+    def _ask(self, method: str, target: str) -> dict[str, Any]:
+        found = _parsed(self.name, self._call(method, target).body)
+        if not isinstance(found, dict):
+            raise WrongBytesError(f"{self.name}: the answer is not a JSON object")
+        return found
+
+    def _lines(self, method: str, target: str) -> Iterator[dict[str, Any]]:
+        for line in self._call(method, target, MAX_LIST_BYTES, _LIST_S).body.splitlines():
+            found = _parsed(self.name, line)
+            if not isinstance(found, dict):
+                raise WrongBytesError(f"{self.name}: the answer is not a row of JSON objects")
+            yield found
+
+    def _call(self, method: str, target: str, max_bytes: int = 1 << 20, timeout_s: float = 30.0) -> Reply:
+        reply = self._control.call(method, target, max_bytes=max_bytes, timeout_s=timeout_s)
+        if 200 <= reply.status < 300:
+            return reply
+        raise refusal(self.name, reply, _said(reply.body), "this pin")
+
+    def _pin(self, entry: Mapping[str, Any]) -> Pin | None:
+        """One pin; None for one that the cluster only remembers."""
+        try:
+            cid = CID.parse(str(entry["cid"]))
+            created = parse_time(str(entry.get("created") or "1970-01-01T00:00:00Z"))
+        except (KeyError, FormatError, ValueError, OverflowError) as error:
+            raise WrongBytesError(f"{self.name}: a pin without a CID, or with a wrong time") from error
+        peers = entry.get("peer_map")
+        states = [peer for peer in peers.values() if isinstance(peer, dict)] if isinstance(peers, dict) else []
+        counts = Counter(str(peer.get("status")) for peer in states)
+        if not states or set(counts) <= {"unpinned"}:
+            return None
+        needed = max(self.provider.replication_min or 1, 1)
+        allocated = sum(count for word, count in counts.items() if word not in _ELSEWHERE)
+        info = {"peers": ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))}
+        if error_text := next((str(peer["error"]) for peer in states if peer.get("error")), ""):
+            info["error"] = error_text[:300]
+        if counts["pinned"] >= min(needed, max(allocated, 1)):
+            status = Status.PINNED
+        elif any(word in _UNDER_WAY for word in counts):
+            status = Status.PINNING
+        elif any(word in _FAILED for word in counts):
+            status = Status.FAILED
+        else:
+            status = Status.QUEUED
+        return Pin(str(cid), cid, str(entry.get("name") or ""), status, created, (), info)
+
+
+def _said(body: bytes) -> str:
+    """Its words for a refusal: the first line; what was asked for may follow it."""
+    try:
+        found = json.loads(body.partition(b"\n")[0])
+    except (ValueError, RecursionError):
+        return ""
+    words = str(found.get("message") or "") if isinstance(found, dict) else ""
+    return "".join(char if char.isprintable() else " " for char in words)[:200]
+
+
+def _parsed(name: str, body: bytes) -> object:
+    try:
+        return json.loads(body) if body.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise WrongBytesError(f"{name}: the answer is not JSON") from error
