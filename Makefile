@@ -23,13 +23,18 @@ test: setup
 	$(MAKE) --no-print-directory daemons-if-go
 	$(BIN)/python -m pytest -q -n 3 --dist loadgroup
 
-# The real programs of the network that tests/daemons speaks to, of pinned versions: two minutes of building, once.
+# The real programs of the network that tests/daemons speaks to, of pinned versions: three minutes of building, once.
 DAEMONS := build/daemons
-daemons: $(DAEMONS)/ipfs
+daemons: $(DAEMONS)/ipfs $(DAEMONS)/ipfs-cluster-service
 
 $(DAEMONS)/ipfs: tests/daemons/kubo/go.mod tests/daemons/kubo/go.sum
 	@mkdir -p $(DAEMONS)
 	cd tests/daemons/kubo && go build -o $(CURDIR)/$@ github.com/ipfs/kubo/cmd/ipfs
+	touch $@
+
+$(DAEMONS)/ipfs-cluster-service: tests/daemons/cluster/go.mod tests/daemons/cluster/go.sum
+	@mkdir -p $(DAEMONS)
+	cd tests/daemons/cluster && go build -o $(CURDIR)/$@ github.com/ipfs-cluster/ipfs-cluster/cmd/ipfs-cluster-service
 	touch $@
 
 daemons-if-go:

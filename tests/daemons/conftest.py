@@ -10,7 +10,7 @@ import pytest
 
 from support.kubo import DAEMONS, Kubo
 
-PROGRAMS = ("ipfs",)
+PROGRAMS = ("ipfs", "ipfs-cluster-service")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
