@@ -48,6 +48,7 @@ class Provider(BaseModel):
     path_prefix: str = ""
     path_map: dict[str, str] = {}
     max_rate: int | None = None
+    gateway: str | None = None
     replication_min: int | None = Field(default=None, ge=1, le=1000)
     replication_max: int | None = Field(default=None, ge=1, le=1000)
 
@@ -69,9 +70,11 @@ class Provider(BaseModel):
             raise ValueError("expected a name, got an empty text")
         return value
 
-    @field_validator("url")
+    @field_validator("url", "gateway")
     @classmethod
-    def _url(cls, value: str) -> str:
+    def _url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         # Nothing behind an @ or ? is ever shown: it may be a password.
         authority = re.split(r"[/?#\\]", value.split("://", 1)[-1], maxsplit=1)[0]
         if "@" in authority:

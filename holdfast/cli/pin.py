@@ -13,6 +13,7 @@ from ..configs.errors import ConfigError
 from ..configs.sizes import parse_duration
 from .options import AsJson, Repo, repo_path
 from .output import emit
+from .placing import place_with, read_keepers, roster_of, show_placed, show_state
 
 if TYPE_CHECKING:
     from ..storage.cid import CID
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 pin = typer.Typer(no_args_is_help=True, help="Pins: what a repository, a peer or a pinning service keeps.")
 
 To = Annotated[
-    str | None, typer.Option("--to", metavar="URL", help="A peer or pinning service; else the repository here.")
+    str | None,
+    typer.Option(
+        "--to", metavar="URL|ROSTER", help="A peer or pinning service, or all of a roster; else the repository here."
+    ),
 ]
 TokenFile = Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="The bearer token of --to.")]
 Which = Annotated[str, typer.Argument(help="A CID, a name, or the id of a request, as `pin ls` prints them.")]
@@ -56,6 +60,13 @@ def add(
     if origins and to is None:
         raise ConfigError("--origin goes with --to", hint="the repository here fetches nothing; a running peer does")
     root = _root(uri)
+    if (roster := roster_of(to)) is not None:
+        if token_file:
+            raise ConfigError("--token-file goes with --to URL", hint="a roster names the token of each provider")
+        show_placed(
+            place_with(read_keepers(roster), root, name, repo_path(repo), origins, wait or "1h"), as_json=as_json
+        )
+        return
     with _target(to, token_file, repo) as target:
         found = target.add(root, name, origins or [])
         if wait is not None:
@@ -83,9 +94,23 @@ def rm(which: Which, to: To = None, token_file: TokenFile = None, repo: Repo = N
 
 
 def status(
-    which: Which, to: To = None, token_file: TokenFile = None, repo: Repo = None, as_json: AsJson = False
+    which: Annotated[
+        str | None, typer.Argument(help="A CID, a name, or the id of a request; all, if not given.")
+    ] = None,
+    to: To = None,
+    token_file: TokenFile = None,
+    repo: Repo = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Say how far a pin is; exit 1 when it failed."""
+    """Say how far a pin is, or what each provider promised and what was proven; exit 1 when one failed.
+
+    Of a roster (`--to`), or of all providers without a name, it is what was noted at the last `publish --to` or
+    `pin add --to`: nobody is asked.
+    """
+    roster = roster_of(to)
+    if roster is not None or which is None:
+        show_state(which, roster, repo_path(repo), as_json=as_json)
+        return
     with _target(to, token_file, repo) as target:
         found = _matching(target, which)[0]
     _say(found, as_json=as_json)

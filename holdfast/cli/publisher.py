@@ -10,6 +10,7 @@ import typer
 from ..configs.sizes import format_size, parse_size
 from .options import AsJson, Repo, repo_path
 from .output import emit, progress
+from .placing import Origins, Wait, place_with, placed_document, placed_line, read_keepers
 
 if TYPE_CHECKING:
     from ..pipeline.options import Dtype, Format
@@ -37,11 +38,17 @@ def publish(
     title: str = "",
     description: str = "",
     licence: str = "",
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="ROSTER", help="Have every provider of this roster keep it.")
+    ] = None,
+    origins: Origins = None,
+    wait: Wait = "1h",
     as_json: AsJson = False,
 ) -> None:
-    """Hash a folder where it lies (or pack it), and keep its root in a repository."""
+    """Hash a folder where it lies (or pack it), and keep its root in a repository; exit 1 if a provider does not."""
     from ..pipeline.publish import publish as run
 
+    keepers = read_keepers(to) if to is not None else []  # a bad roster is said before the work, not after it
     with progress("publishing") as update:
         result = run(
             src,
@@ -59,6 +66,7 @@ def publish(
             licence=licence,
             on_progress=lambda done: update(done.done_bytes, done.total_bytes),
         )
+    placed = place_with(keepers, result.root, name, repo_path(repo), origins, wait)
     document = {
         "root": str(result.root),
         "uri": result.uri,
@@ -68,7 +76,7 @@ def publish(
         "bytes": result.bytes,
         "new_bytes": result.new_bytes,
         "seconds": round(result.seconds, 3),
-        "pins": [],
+        "pins": [placed_document(one) for one in placed],
         "skipped": [{"name": item, "reason": reason} for item, reason in result.skipped],
         "skipped_count": result.skipped_count,
         "warnings": list(result.warnings),
@@ -86,5 +94,9 @@ def publish(
         words += [f"    {item}: {reason}" for item, reason in result.skipped[:10]]
         if result.skipped_count > 10:
             words.append("    … (--json names the first 1000)")
-    words.append(f"  next: holdfast serve --repo {repo_path(repo)}")
+    words += [f"  {placed_line(one)}" for one in placed]
+    if not placed:
+        words.append(f"  next: holdfast serve --repo {repo_path(repo)}")
     emit(document, as_json=as_json, words="\n".join(words))
+    if any(one.failed for one in placed):
+        raise typer.Exit(1)

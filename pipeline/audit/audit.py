@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ...storage.cid import CID, RAW
-from ...storage.dag.walk import NoLayoutError
-from ...storage.errors import ConfigError, UnsupportedError
-from ...storage.fetch.tree import RemoteTree, TreeFile
+from ...storage.cid import CID
+from ...storage.errors import ConfigError
 from ...storage.session import Session, SourcesArgument, choose_sources, locate, user_policy
 from ...storage.sources.netguard import NetGuard
-from ...storage.sources.source import FileRef
-from ...storage.uri import DatasetUri
-from .challenge import Question
-from .draw import CONFIDENCE, draw
+from .draw import CONFIDENCE
+from .drawn import drawn
 from .provider import Auditee, ProviderVerdict
 
 DEFAULT_SAMPLES = 459  # at 99 %, no failure among so many bounds the loss at 1 % (facts: 1 - 0.01^(1/459))
 MAX_SAMPLES = 1_000_000
 _THREADS = 4  # of each provider
 _MAX_THREADS = 64
-_EMPTY = CID.of(RAW, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +62,7 @@ def audit(
     salt = _seed(seed)
     chosen = choose_sources(sources, redirects=redirects)
     with Session(where, chosen, policy=user_policy(None)) as session:
-        drawn = _drawn(session.tree, where, salt, samples)
+        drawing = drawn(session.tree, where, salt, samples)
     done = 0
     lock = threading.Lock()
 
@@ -77,7 +72,7 @@ def audit(
             done += answers
             on_progress(done, samples * len(chosen))
 
-    asked = [Auditee(source, drawn.questions(), samples, deadline_s, count) for source in chosen]
+    asked = [Auditee(source, drawing.questions(), samples, deadline_s, count) for source in chosen]
     threads = max(1, min(_THREADS, _MAX_THREADS // len(asked)))  # its own: a slow one holds up nobody else
     with ThreadPoolExecutor(threads * len(asked), thread_name_prefix="audit") as pool:
         try:
@@ -90,62 +85,7 @@ def audit(
             for source in chosen:
                 source.close()
     found = tuple(each.verdict() for each in asked)
-    return AuditResult(where.root, salt.hex(), samples, len(drawn.sizes), sum(drawn.sizes), found)
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    """What is asked for. The questions are made anew for each provider: there may be a million of them."""
-
-    seed: bytes
-    root: CID
-    samples: int
-    sizes: list[int]
-    refs: dict[int, FileRef]  # of the files that were drawn
-
-    def questions(self) -> Iterator[Question]:
-        for challenge in draw(self.seed, self.root, self.sizes, self.samples):
-            ref = self.refs[challenge.file]
-            # a link's size counts the nodes below it, too: bytes behind the end are those of the last leaf
-            yield Question(challenge.number, ref, min(challenge.offset // ref.layout.leaf_size, ref.layout.leaves - 1))
-
-
-def _drawn(tree: RemoteTree, where: DatasetUri, seed: bytes, samples: int) -> _Drawn:
-    if where.path:
-        tree = RemoteTree(tree.engine, where.root, tree.nodes, tree.find(where.path))
-    files: list[TreeFile] = []
-    sizes: list[int] = []
-    for file in tree.files(on_link=lambda _path, _target: None):
-        size = file.tsize or _size(tree, file)
-        if size:
-            files.append(replace(file, tsize=size))
-            sizes.append(size)
-    if not files:
-        raise ConfigError(
-            f"there is nothing to audit in {where}: no file has a byte", hint="check the CID and the path"
-        )
-    refs: dict[int, FileRef] = {}
-    for challenge in draw(seed, where.root, sizes, samples):
-        if challenge.file not in refs:
-            refs[challenge.file] = _ref(tree, files[challenge.file])
-    return _Drawn(seed, where.root, samples, sizes, refs)
-
-
-def _size(tree: RemoteTree, file: TreeFile) -> int:
-    """The size of a file whose link says none, or that is the root itself."""
-    if file.cid.codec == RAW:
-        return 0 if file.cid == _EMPTY else len(tree.node(file.cid))
-    return _ref(tree, file).layout.size
-
-
-def _ref(tree: RemoteTree, file: TreeFile) -> FileRef:
-    try:
-        return tree.ref(file)
-    except NoLayoutError as error:
-        raise UnsupportedError(
-            f"{tree.path_of(file) or file.cid} cannot be audited: its leaves are no plain ranges of it",
-            hint="publish it with holdfast, or add it to Kubo with --cid-version=1 --raw-leaves",
-        ) from error
+    return AuditResult(where.root, salt.hex(), samples, len(drawing.sizes), sum(drawing.sizes), found)
 
 
 def _seed(text: str | None) -> bytes:

@@ -71,6 +71,14 @@ def export_car(store: DiskStore, root: CID, path: Path, *, version: int = 1) -> 
     return CarSummary((root,), blocks, written)
 
 
+def car_parts(store: DiskStore, root: CID) -> Iterator[bytes]:
+    """The same CAR, version 1, piece by piece, for who sends it. Raises as `export_car` does."""
+    yield encode_header([root])
+    for block in _dag(store, root):
+        yield section_head(block.cid, len(block.data))
+        yield block.data
+
+
 def _dag(store: DiskStore, root: CID) -> Iterator[Block]:
     steps = walk.dag_order(root, "all")
     cid = next(steps, None)

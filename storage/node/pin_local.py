@@ -20,6 +20,8 @@ PUBLISHED = "local-"  # request ids of what this repository publishes itself: `l
 class LocalPins:
     """A `PinTarget`. `add` fetches nothing: what is pinned must be here already."""
 
+    takes_cars = False
+
     def __init__(self, store: DiskStore) -> None:
         self._store = store
         self._records = PinRecords(store.catalog)

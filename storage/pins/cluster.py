@@ -28,6 +28,8 @@ _LIST_S = 120.0
 class ClusterPins:
     """A `PinTarget`. A request's id is its CID: a cluster has one pin of each. Construction does no IO."""
 
+    takes_cars = False
+
     def __init__(self, provider: Provider, *, env: Mapping[str, str] | None = None) -> None:
         self.provider = provider
         self._control = Control(provider, env=env)

@@ -43,6 +43,8 @@ class _Pull:
 class KuboPins:
     """A `PinTarget`. A request's id is its CID: Kubo has one pin of each. Construction does no IO."""
 
+    takes_cars = True
+
     def __init__(self, provider: Provider, *, env: Mapping[str, str] | None = None) -> None:
         self.provider = provider
         self._rpc = KuboRpc(provider, env=env)

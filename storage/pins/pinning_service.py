@@ -22,6 +22,8 @@ _MAX_PAGES = 1000
 class PinningService:
     """A `PinTarget`. Construction does no IO; the token is read from the environment at each call."""
 
+    takes_cars = False
+
     def __init__(self, provider: Provider, *, env: Mapping[str, str] | None = None) -> None:
         self.provider = provider
         self._control = Control(provider, env=env)

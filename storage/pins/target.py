@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from ..cid import CID
@@ -27,6 +27,11 @@ class PinTarget(Protocol):
         """As the roster calls it."""
         ...
 
+    @property
+    def takes_cars(self) -> bool:
+        """Whether it is a `CarTarget`: it can be sent the blocks, where it would not find who has them."""
+        ...
+
     def add(self, cid: CID, name: str, origins: Sequence[str]) -> Pin:
         """Ask to keep the whole DAG below `cid`; the provider may fetch it from `origins`.
 
@@ -49,4 +54,15 @@ class PinTarget(Protocol):
 
     def close(self) -> None:
         """Release what is held. The target can be used again."""
+        ...
+
+
+class CarTarget(PinTarget, Protocol):
+    """A pin target that the blocks can be sent to."""
+
+    def push(self, cid: CID, name: str, parts: Iterable[bytes]) -> Pin:
+        """Send the whole DAG as the bytes of a CAR, and have it pinned: done when it returns. Idempotent.
+
+        Raises what `parts` raises, and as `PinTarget` says.
+        """
         ...

@@ -42,6 +42,19 @@ def sources_of(
     return sources_of_urls(given, redirects)
 
 
+def reading_side(provider: Provider, env: Mapping[str, str], redirects: NetGuard | None = None) -> Source | None:
+    """How one provider is read back from: a kept dataset must come from who keeps it. None where nobody said how.
+
+    Of a kubo, a cluster or a pinning service that is the `gateway` that its roster entry names.
+    """
+    redirects = redirects or NetGuard()
+    if provider.kind in READABLE_KINDS:
+        return _of_provider(provider, env, redirects)
+    if provider.gateway is None:
+        return None
+    return Gateway(provider.name, Endpoint(provider.gateway, ca_file=provider.ca_file, redirect_guard=redirects))
+
+
 def _of_provider(provider: Provider, env: Mapping[str, str], redirects: NetGuard) -> Source:
     endpoint = Endpoint(provider.url, provider.headers(env), provider.ca_file, redirect_guard=redirects)
     if provider.kind == "mirror":

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cli.conftest import command
 
 from support.kubo import DAEMONS, Kubo
 
+__all__ = ["command"]  # a fixture of theirs, for tests in here
 PROGRAMS = ("ipfs", "ipfs-cluster-service")
 
 

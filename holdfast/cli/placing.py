@@ -1,0 +1,137 @@
+"""What `publish --to`, `pin add --to` and `pin status` share: providers of a roster, and what they promised."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..configs.errors import ConfigError
+from ..configs.sizes import parse_duration
+from .output import emit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..configs.roster import Provider
+    from ..pipeline.place.state import Placed
+    from ..storage.cid import CID
+
+Origins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--origin", metavar="URL", help="Where providers may fetch from (a peer run here meanwhile); again for more."
+    ),
+]
+Wait = Annotated[str, typer.Option("--wait", metavar="TIME", help="How long to wait for those who fetch.")]
+
+
+def roster_of(to: str | None) -> Path | None:
+    """`--to` as the path of a roster; None for a URL, and for none."""
+    return None if to is None or to.startswith(("http://", "https://")) else Path(to)
+
+
+def read_keepers(roster: Path) -> list[Provider]:
+    """Those of a roster who keep data. Raises `ConfigError`."""
+    from ..configs.roster import Roster
+    from ..pipeline.place.place import keepers_of
+
+    return keepers_of(Roster.load(roster))
+
+
+def place_with(
+    providers: Sequence[Provider], root: CID, name: str, repo: Path, origins: Sequence[str] | None, wait: str
+) -> list[Placed]:
+    """Have them all keep it; each change of state is a line on a terminal."""
+    from ..pipeline.place.place import PlaceOptions, place
+    from ..storage.blocks.disk import DiskStore
+
+    options = PlaceOptions(tuple(origins or ()), parse_duration(wait))
+    if not providers:
+        return []
+    with DiskStore(repo).open(create=False) as store:
+        return place(store, root, name, providers, _placements(repo), options=options, on_placed=_say)
+
+
+def show_placed(placed: Sequence[Placed], *, as_json: bool) -> None:
+    """One line each; exit 1 when one of them failed."""
+    document = {"pins": [placed_document(one) for one in placed]}
+    emit(document, as_json=as_json, words="\n".join(map(placed_line, placed)) or "(none)")
+    if any(one.failed for one in placed):
+        raise typer.Exit(1)
+
+
+def show_state(which: str | None, roster: Path | None, repo: Path, *, as_json: bool) -> None:
+    """What was noted: row by row for one root or name; how many of each for all."""
+    placements = _placements(repo)
+    names = None if roster is None else {provider.name for provider in read_keepers(roster)}
+    if which is not None:
+        root = _root(which)
+        rows = placements.of(root) if root else [one for one in placements.of() if which in (one.name, one.requestid)]
+        rows = [one for one in rows if names is None or one.provider in names]
+        if not rows:
+            raise ConfigError(
+                f"nothing is noted of {which!r}", hint="`holdfast pin add URI --to ROSTER` asks providers"
+            )
+        show_placed(rows, as_json=as_json)
+        return
+    tally = [one for one in placements.tally() if names is None or one.provider in names]
+    document = {
+        "providers": [
+            {"provider": one.provider, "state": one.status.value, "roots": one.roots, "proven": one.proven}
+            for one in tally
+        ]
+    }
+    words = [f"{one.provider}: {one.roots} {one.status.value}, {one.proven} proven" for one in tally]
+    emit(document, as_json=as_json, words="\n".join(words) or "(none)")
+
+
+def placed_document(one: Placed) -> dict[str, Any]:
+    """A provider's state as JSON has it. Times are RFC 3339, null for never."""
+    return {
+        "provider": one.provider,
+        "kind": one.kind,
+        "state": one.status.value,
+        "cid": str(one.root),
+        "name": one.name,
+        "message": one.message,
+        "promised": _time(one.promised_us),
+        "proven": _time(one.proven_us),
+        "leaves": one.leaves,
+    }
+
+
+def placed_line(one: Placed) -> str:
+    """The same in words."""
+    proof = f", {one.leaves} leaves read back" if one.counts else ""
+    return f"{one.provider} ({one.kind}): {one.status.value}{proof}{f': {one.message}' if one.message else ''}"
+
+
+def _placements(repo: Path) -> Any:
+    from ..pipeline.place.state import Placements
+
+    return Placements(repo / "placements.sqlite")
+
+
+def _root(text: str) -> CID | None:
+    from ..storage.cid import CID
+    from ..storage.errors import FormatError
+
+    try:
+        return CID.parse(text.removeprefix("ipfs://")).v1()
+    except FormatError:
+        return None
+
+
+def _say(one: Placed) -> None:
+    if sys.stderr.isatty():
+        print(f"  {placed_line(one)}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _time(microseconds: int) -> str | None:
+    if not microseconds:
+        return None
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
