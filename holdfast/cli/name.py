@@ -39,7 +39,7 @@ _RETRY_S = 60.0
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (publish, resolve, show, watch, forget):
+    for command in (publish, resolve, show, log, watch, forget):
         name.command()(command)
     app.add_typer(name, name="name")
 
@@ -90,6 +90,27 @@ def show(
     words += [f"{'found at':10} {place}" for place in found.places]
     words += [f"{'but':10} {warning}" for warning in found.warnings]
     emit(document, as_json=as_json, words="\n".join(words))
+
+
+def log(named: Named, urls: From = None, roster: RosterFile = None, repo: Repo = None, as_json: AsJson = False) -> None:
+    """List the versions that were followed here, the newest first. With sources, they are asked for the newest."""
+    from ..storage.names.follow import known_names
+    from ..storage.names.places import places_of
+    from ..storage.names.resolve import resolve as run
+
+    wanted, known = _name(named, repo), known_names(os.environ)
+    given = sources(urls, roster)
+    if given is not None:
+        for warning in run(wanted, places_of(given, env=os.environ), known, time.time_ns()).warnings:
+            warn(warning)
+    versions = known.versions(wanted)
+    words = []
+    for newer, older in zip([None, *versions], [*versions, None], strict=True):
+        if newer is not None and (older.value if older else None) != newer.parent:
+            words.append(f"  … its parent, {newer.parent or 'none'}, was not seen here")
+        if older is not None:
+            words.append(f"{older.sequence:>6}  {_record(older)['signed'] or '-':30}  {older.value}")
+    emit({"versions": [_record(one) for one in versions]}, as_json=as_json, words="\n".join(words) or "(none)")
 
 
 def watch(

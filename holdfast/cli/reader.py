@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command()(ls)
     app.command()(inspect)
     app.command()(verify)
+    app.command()(diff)
 
 
 def get(
@@ -119,6 +120,42 @@ def inspect(
     words += [f"  column {name}: {kind}" for name, kind in head["columns"].items()]
     words += [f"  partition {part['name']}: {part['samples']}" for part in head["partitions"]]
     emit({"root": str(session.uri.root), "head": head}, as_json=as_json, words="\n".join(words))
+
+
+def diff(
+    old: Annotated[str, typer.Argument(help="The version before: ipfs://CID, ipns://NAME, or either bare.")],
+    new: Annotated[str, typer.Argument(help="The version after.")],
+    urls: From = None, roster: RosterFile = None, repo: Repo = None, deadline: Deadline = None,
+    allow_net: AllowNet = None, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Say what a version has that another has not: files, and how many of their bytes are new. Leaves are not read."""
+    from ..storage.diff import diff as run
+
+    with (
+        session_of(old, urls, roster, repo, deadline, allow_net) as before,
+        session_of(new, urls, roster, repo, deadline, allow_net) as after,
+    ):
+        found = run(before.tree, after.tree)
+        roots = str(before.uri.root), str(after.uri.root)
+    document = {
+        "old": roots[0],
+        "new": roots[1],
+        "changes": [
+            {"path": one.path, "kind": one.kind, "bytes": one.bytes, "new_bytes": one.new_bytes}
+            for one in found.changes
+        ],
+        "unchanged": found.unchanged,
+        "unchanged_bytes": found.unchanged_bytes,
+        "new_bytes": found.new_bytes,
+    }
+    signs = {"added": "+", "removed": "-", "changed": "~"}
+    words = [
+        f"{signs[one.kind]} {one.path}  {format_size(one.bytes)}"
+        + (f", {format_size(one.new_bytes)} of it new" if one.kind == "changed" else "")
+        for one in found.changes
+    ]
+    words.append(f"{found.unchanged} files are the same, {format_size(found.new_bytes)} are new")
+    emit(document, as_json=as_json, words="\n".join(words))
 
 
 def verify(

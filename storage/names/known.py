@@ -19,14 +19,20 @@ from .name import Name
 from .record import Record, read_record
 
 _BUSY_S = 10.0
-_SCHEMA = "CREATE TABLE IF NOT EXISTS known (name BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS known (name BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS versions (
+    name BLOB NOT NULL, sequence BLOB NOT NULL, record BLOB NOT NULL,  -- sequence: 8 bytes, big-endian
+    PRIMARY KEY (name, sequence)
+) WITHOUT ROWID;
+"""
 
 
 class KnownNames:
     """Safe between threads and processes: each call has a connection of its own. Every method raises `StoreError`."""
 
-    def __init__(self, path: Path, *, max_names: int = 1_000_000) -> None:
-        self._path, self._max_names = path, max_names
+    def __init__(self, path: Path, *, max_names: int = 1_000_000, max_versions: int = 1_000) -> None:
+        self._path, self._max_names, self._max_versions = path, max_names, max_versions
 
     def get(self, name: Name) -> Record | None:
         """The newest record seen, expired or not. One that was damaged on disk is as if it had not been seen."""
@@ -48,13 +54,42 @@ class KnownNames:
                 if before is None and count >= self._max_names:
                     raise QuotaError(f"{count} names are known here already (at most {self._max_names})")
                 connection.execute("INSERT OR REPLACE INTO known VALUES (?, ?)", (record.name.public_key, record.data))
+                self._keep_version(connection, record)
             connection.execute("COMMIT")
         return before
+
+    def versions(self, name: Name) -> list[Record]:
+        """The records that were followed here, the newest first, of each sequence the last; the last 1,000."""
+        if not self._path.exists():
+            return []
+        with self._open() as connection:
+            rows = connection.execute(
+                "SELECT record FROM versions WHERE name = ? ORDER BY sequence DESC", (name.public_key,)
+            ).fetchall()
+        found = []
+        for (data,) in rows:
+            with suppress(HoldfastError, TypeError):
+                found.append(read_record(name, bytes(data)))
+        return found
+
+    def _keep_version(self, connection: sqlite3.Connection, record: Record) -> None:
+        if not self._max_versions:
+            return
+        key = record.name.public_key
+        connection.execute(
+            "INSERT OR REPLACE INTO versions VALUES (?, ?, ?)", (key, record.sequence.to_bytes(8, "big"), record.data)
+        )
+        connection.execute(
+            "DELETE FROM versions WHERE name = ? AND sequence NOT IN"
+            " (SELECT sequence FROM versions WHERE name = ? ORDER BY sequence DESC LIMIT ?)",
+            (key, key, self._max_versions),
+        )
 
     def forget(self, name: Name) -> None:
         """Believe the next valid record again, whatever its sequence: after a key was stolen and won back."""
         with self._open() as connection:
-            connection.execute("DELETE FROM known WHERE name = ?", (name.public_key,))
+            for table in ("known", "versions"):
+                connection.execute(f"DELETE FROM {table} WHERE name = ?", (name.public_key,))  # noqa: S608 - constants
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -63,7 +98,7 @@ class KnownNames:
             with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
-                connection.execute(_SCHEMA)
+                connection.executescript(_SCHEMA)
                 yield connection
         except sqlite3.Error as error:
             raise StoreError(

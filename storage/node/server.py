@@ -120,7 +120,7 @@ class Node:
         api = PinApi(records, self._pinner, self._reads, access, [multiaddr_of(url) for url in self.addresses])
         application.add_routes(api.routes())
         application.add_routes(RoutingApi(self.store, self._reads, self.peer_id, self.addresses).routes())
-        known = KnownNames(self.store.folder / "names.sqlite", max_names=MAX_NAMES)
+        known = KnownNames(self.store.folder / "names.sqlite", max_names=MAX_NAMES, max_versions=0)
         application.add_routes(NameApi(known, self._reads, access).routes())
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_FINISH_S, handle_signals=False)
         await self._runner.setup()
