@@ -146,6 +146,8 @@ class Provider(BaseModel):
     def _one_token(self) -> Self:
         if self.token_env is not None and self.token_file is not None:
             raise ValueError("expected token_env or token_file, got both")
+        if (self.replication_min or 0) > (self.replication_max or 1000):
+            raise ValueError("expected a replication_min that is not above replication_max")
         return self
 
     def headers(self, env: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,17 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from ..configs.roster import Provider
-from .errors import ConfigError, MissingError, OversizeError, PeerError, SlowError, UnreachableError, WithheldError
+from .errors import (
+    ConfigError,
+    MissingError,
+    OversizeError,
+    PeerError,
+    SlowError,
+    UnreachableError,
+    WithheldError,
+    WrongBytesError,
+)
+from .printable import printable
 
 T = TypeVar("T")
 MAX_ANSWER_BYTES = 4 << 20
@@ -57,7 +67,12 @@ class Control:
         Raises `UnreachableError`, `SlowError`, `OversizeError`; `ConfigError` for a token or CA file that cannot be
         read. A refusal is an answer: see `refusal`.
         """
-        sent = {"Accept": "application/json", **self.provider.headers(self._env), **(headers or {})}
+        sent = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            **self.provider.headers(self._env),
+            **(headers or {}),
+        }
         url, name = self.provider.url.rstrip("/") + target, self.provider.name
         try:
             status, kind, answer = _run(
@@ -67,6 +82,8 @@ class Control:
             raise SlowError(f"{name} did not answer in time") from error
         except PeerError:
             raise
+        except aiohttp.ClientResponseError as error:  # of a proxy: its text holds the proxy's URL, and that a password
+            raise UnreachableError(f"{name} cannot be reached: {error.status} on the way, from a proxy") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UnreachableError(f"{name} cannot be reached: {error or type(error).__name__}") from error
         return Reply(status, answer, kind, "Authorization" in sent)
@@ -106,6 +123,9 @@ async def _request(
             method, url, headers=headers, data=data, ssl=tls or True, proxy=proxy, allow_redirects=False
         ) as answer,
     ):
+        encoding = answer.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise WrongBytesError(f"the answer is encoded ({printable(encoding, 20)}), although identity was asked for")
         body = bytearray()
         async for part in answer.content.iter_any():
             body += part

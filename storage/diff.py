@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from .cid import CID
 from .dag.walk import NoLayoutError
+from .errors import UnsupportedError
 from .fetch.node_tree import NodeTree, TreeFile
 
 Kind = Literal["added", "removed", "changed"]
+
+
+MAX_LEAVES = 4_000_000  # of files that are gone or changed: 400 MB of digests; 4 TB of leaves of 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """A file that is not the same in both. `bytes`: of the new one, or of the one that is gone.
 
-    `new_bytes`: of its leaves that no file had that is gone or changed: what has to be sent again.
+    `new_bytes`: of its leaves that are in no file that is gone or changed, and in no other new one before it. A file
+    that was there under another name has none.
     """
 
     path: str
@@ -40,34 +45,53 @@ class Diff:
 
 
 def diff(old: NodeTree, new: NodeTree) -> Diff:
-    """Compare two trees; directories that are the same are read all the same, leaves never. Raises as `files` does."""
+    """Compare two trees; directories that are the same are read all the same, leaves never.
+
+    Raises as `NodeTree.files` does; `UnsupportedError` where more than `MAX_LEAVES` leaves are gone or changed.
+    """
     before, after = _files(old), _files(new)
-    gone = {path: file for path, file in before.items() if after.get(path, file) != file or path not in after}
+    gone = {path: file for path, file in before.items() if after.get(path) != file}
     come = {path: file for path, file in after.items() if before.get(path) != file}
-    leaves = {path: _leaves(old, file) for path, file in gone.items()}
-    known = {leaf for found in leaves.values() for leaf, _ in found}
-    changes = [Change(path, "removed", _size(leaves[path]), 0) for path in gone if path not in come]
+    files = {file.cid for file in before.values()}
+    known: set[bytes] = set()
+    changes = []
+    for path, file in gone.items():
+        size = 0
+        for digest, length in _leaves(old, file):
+            known.add(digest)
+            size += length
+            if len(known) > MAX_LEAVES:
+                raise UnsupportedError(
+                    f"more than {MAX_LEAVES} leaves are gone or changed",
+                    hint="by so much they differ: treat them as two datasets",
+                )
+        if path not in come:
+            changes.append(Change(path, "removed", size, 0))
     for path, file in come.items():
-        found = _leaves(new, file)
-        fresh = sum(size for leaf, size in found if leaf not in known)
-        changes.append(Change(path, "changed" if path in gone else "added", _size(found), fresh))
+        size = fresh = 0
+        for digest, length in _leaves(new, file):
+            size += length
+            if file.cid not in files and digest not in known:
+                fresh += length
+                if len(known) < MAX_LEAVES:
+                    known.add(digest)
+        changes.append(Change(path, "changed" if path in gone else "added", size, fresh))
     same = [file for path, file in after.items() if path not in come]
-    return Diff(tuple(sorted(changes, key=lambda change: change.path)), len(same), sum(file.tsize for file in same))
+    changes.sort(key=lambda change: change.path)
+    return Diff(tuple(changes), len(same), sum(file.tsize for file in same))
 
 
 def _files(tree: NodeTree) -> dict[str, TreeFile]:
     return {file.path: file for file in tree.files(on_link=lambda _path, _target: None)}
 
 
-def _size(leaves: list[tuple[CID, int]]) -> int:
-    return sum(size for _, size in leaves)
-
-
-def _leaves(tree: NodeTree, file: TreeFile) -> list[tuple[CID, int]]:
-    """CID and size of each leaf; of a file without a layout of leaves, itself."""
+def _leaves(tree: NodeTree, file: TreeFile) -> Iterator[tuple[bytes, int]]:
+    """Multihash and size of each leaf; of a file without a layout of leaves, its own."""
     try:
         layout = tree.ref(file).layout
     except NoLayoutError:
-        return [(file.cid, file.tsize)]
-    ends = [min((leaf + 1) * layout.leaf_size, layout.size) for leaf in range(layout.leaves)]
-    return [(layout.leaf_cid(leaf), end - leaf * layout.leaf_size) for leaf, end in enumerate(ends)]
+        yield file.cid.multihash, file.tsize
+        return
+    for leaf in range(layout.leaves):
+        start = leaf * layout.leaf_size
+        yield layout.leaf_cid(leaf).multihash, min(layout.leaf_size, layout.size - start)

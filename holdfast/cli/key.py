@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from ..configs.errors import ConfigError
 from .options import AsJson, Repo, repo_path
-from .output import emit
+from .output import emit, warn
 
 if TYPE_CHECKING:
     from ..storage.names.keys import KeyFile, Keys
@@ -44,7 +43,9 @@ def gen(label: Label, passphrase: PassphraseFile = None, repo: Repo = None, as_j
 
 def ls(repo: Repo = None, as_json: AsJson = False) -> None:
     """List the keys, and the names that they move."""
-    found = keys_of(repo).ls()
+    found, problems = keys_of(repo).ls()
+    for problem in problems:
+        warn(problem)
     emit({"keys": [_document(item) for item in found]}, as_json=as_json, words="\n".join(map(_line, found)) or "(none)")
 
 
@@ -53,28 +54,27 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="A new file for the key.")],
     form: Annotated[str, typer.Option("--format", help="pem, or libp2p as `ipfs key import` reads it.")] = "pem",
     passphrase: PassphraseFile = None,
-    new_passphrase: Annotated[
-        Path | None,
-        typer.Option("--new-passphrase-file", metavar="FILE", help="Encrypt the exported PEM with this one."),
-    ] = None,
+    bare: Annotated[bool, typer.Option("--no-passphrase", help="Write it without its passphrase.")] = False,
     repo: Repo = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a key into a file that only you may read. Whoever has it can move the name."""
+    """Write a key into a file that only you may read. Whoever has it can move the name. A passphrase stays with it."""
+    from ..storage.names.keys import write_secret
+
     if form not in ("pem", "libp2p"):
         raise ConfigError(f"--format {form}", hint="expected pem or libp2p")
-    if form == "libp2p" and new_passphrase is not None:
-        raise ConfigError("a libp2p key file has no passphrase", hint="give --format pem")
-    found = keys_of(repo).load(label, read_passphrase(passphrase))
-    data = found.to_libp2p() if form == "libp2p" else found.to_pem(read_passphrase(new_passphrase))
+    secret = read_passphrase(passphrase)
+    found = keys_of(repo).load(label, secret)
+    if form == "libp2p" and secret is not None and not bare:
+        raise ConfigError("a libp2p key file has no passphrase", hint="give --format pem, or --no-passphrase")
+    encrypted = secret is not None and not bare
+    data = found.to_libp2p() if form == "libp2p" else found.to_pem(secret if encrypted else None)
     try:
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        write_secret(output, data)
     except OSError as error:
         raise ConfigError(f"{output} cannot be written: {error.strerror}", hint="name a new file") from error
-    document = {"name": str(found.name), "path": str(output)}
-    emit(document, as_json=as_json, words=f"{output}: the key of {found.name}")
+    words = f"{output}: the key of {found.name}, {'with its passphrase' if encrypted else 'readable as it is'}"
+    emit({"name": str(found.name), "path": str(output), "encrypted": encrypted}, as_json=as_json, words=words)
 
 
 def import_(

@@ -34,7 +34,6 @@ To = Annotated[
 ]
 Life = Annotated[str, typer.Option(metavar="TIME", help="How long the record counts.")]
 Ttl = Annotated[str, typer.Option(metavar="TIME", help="How long a reader need not ask again.")]
-_RETRY_S = 60.0
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +49,9 @@ def publish(
     to: To = None,
     lifetime: Life = "48h",
     ttl: Ttl = "5m",
+    first: Annotated[
+        bool, typer.Option("--first", help="The key is new: begin, although not all could be asked.")
+    ] = False,
     passphrase: PassphraseFile = None,
     repo: Repo = None,
     as_json: AsJson = False,
@@ -60,7 +62,7 @@ def publish(
 
     keys = keys_of(repo)
     key = keys.load(keys.find(label).label, read_passphrase(passphrase))
-    found = point(key, _root(root), _places(to), known_names(os.environ), time.time_ns(), _life(lifetime, ttl))
+    found = point(key, _root(root), _places(to), known_names(os.environ), _life(lifetime, ttl), first=first)
     _tell(found, as_json=as_json)
 
 
@@ -139,7 +141,10 @@ def watch(
 
 
 def forget(named: Named, repo: Repo = None, as_json: AsJson = False) -> None:
-    """Forget which version of a name was seen here, and believe the next valid record, be it older."""
+    """Forget which version of a name was seen here, and believe the next valid record, be it older.
+
+    For readers. Whoever has the key forgets what was signed last: ask places that have it before the next publish.
+    """
     from ..storage.names.follow import known_names
 
     wanted = _name(named, repo)
@@ -168,7 +173,8 @@ def _name(text: str, repo: Path | None) -> Name:
     try:
         return Name.parse(bare)
     except ConfigError:
-        for key in keys_of(repo).ls():
+        keys, _ = keys_of(repo).ls()
+        for key in keys:
             if key.label == bare:
                 return key.name
         raise
@@ -194,21 +200,22 @@ def _tell(found: Pointed, *, as_json: bool) -> None:
     for warning in found.warnings:
         warn(warning)
     places = [{"place": place, "problem": problem} for place, problem in found.places]
-    words = [f"ipns://{found.record.name} → ipfs:/{found.record.value.removeprefix('/ipfs')}"]
+    words = [f"ipns://{found.record.name} → {found.record.value}"]
     words += [f"  {place}: {problem or 'kept'}" for place, problem in found.places]
     emit({**_record(found.record), "places": places}, as_json=as_json, words="\n".join(words))
 
 
 def _record(found: Record) -> dict[str, Any]:
     from ..storage.names.moment import S, format_moment
+    from ..storage.printable import printable
 
     signed = found.published_ns
     return {
         "name": str(found.name),
-        "value": found.value,
+        "value": printable(found.value, 2000),
         "sequence": found.sequence,
         "ends": format_moment(found.validity_ns),
         "ttl_s": found.ttl_ns / S,
         "signed": None if signed is None else format_moment(signed),
-        "parent": found.parent,
+        "parent": None if found.parent is None else printable(found.parent, 2000),
     }

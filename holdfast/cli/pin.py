@@ -13,7 +13,7 @@ from ..configs.errors import ConfigError
 from ..configs.sizes import parse_duration
 from .options import AsJson, Repo, repo_path
 from .output import emit
-from .placing import place_with, read_keepers, roster_of, show_placed, show_state
+from .placing import list_pins, place_with, read_keepers, remove_pins, roster_of, show_placed, show_state
 
 if TYPE_CHECKING:
     from ..storage.cid import CID
@@ -64,7 +64,8 @@ def add(
         if token_file:
             raise ConfigError("--token-file goes with --to URL", hint="a roster names the token of each provider")
         show_placed(
-            place_with(read_keepers(roster), root, name, repo_path(repo), origins, wait or "1h"), as_json=as_json
+            place_with(read_keepers(roster, wait or "1h"), root, name, repo_path(repo), origins, wait or "1h"),
+            as_json=as_json,
         )
         return
     with _target(to, token_file, repo) as target:
@@ -76,7 +77,10 @@ def add(
 
 
 def ls(to: To = None, token_file: TokenFile = None, repo: Repo = None, as_json: AsJson = False) -> None:
-    """List what is kept, and published names with it."""
+    """List what is kept, and published names with it; or what each provider of a roster says that it keeps."""
+    if (roster := roster_of(to)) is not None:
+        list_pins(roster, as_json=as_json)
+        return
     with _target(to, token_file, repo) as target:
         found = target.ls()
     words = "\n".join(map(_line, found)) or "(none)"
@@ -84,7 +88,10 @@ def ls(to: To = None, token_file: TokenFile = None, repo: Repo = None, as_json: 
 
 
 def rm(which: Which, to: To = None, token_file: TokenFile = None, repo: Repo = None, as_json: AsJson = False) -> None:
-    """Keep it no longer. The space is freed by the next gc."""
+    """Keep it no longer, here, at --to, or at every provider of a roster. The space is freed by the next gc."""
+    if (roster := roster_of(to)) is not None:
+        remove_pins(which, roster, repo_path(repo), as_json=as_json)
+        return
     with _target(to, token_file, repo) as target:
         found = _matching(target, which)
         for item in found:

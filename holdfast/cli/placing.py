@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,11 +35,12 @@ def roster_of(to: str | None) -> Path | None:
     return None if to is None or to.startswith(("http://", "https://")) else Path(to)
 
 
-def read_keepers(roster: Path) -> list[Provider]:
-    """Those of a roster who keep data. Raises `ConfigError`."""
+def read_keepers(roster: Path, wait: str = "1h") -> list[Provider]:
+    """Those of a roster who keep data. Raises `ConfigError`, also for a `--wait` that is no time: before the work."""
     from ..configs.roster import Roster
     from ..pipeline.place.place import keepers_of
 
+    parse_duration(wait)
     return keepers_of(Roster.load(roster))
 
 
@@ -49,18 +51,71 @@ def place_with(
     from ..pipeline.place.place import PlaceOptions, place
     from ..storage.blocks.disk import DiskStore
 
-    options = PlaceOptions(tuple(origins or ()), parse_duration(wait))
     if not providers:
         return []
+    options = PlaceOptions(tuple(origins or ()), parse_duration(wait))
     with DiskStore(repo).open(create=False) as store:
         return place(store, root, name, providers, _placements(repo), options=options, on_placed=_say)
 
 
 def show_placed(placed: Sequence[Placed], *, as_json: bool) -> None:
-    """One line each; exit 1 when one of them failed."""
+    """One line each; exit 1 unless every one keeps it, as far as that can be known."""
     document = {"pins": [placed_document(one) for one in placed]}
     emit(document, as_json=as_json, words="\n".join(map(placed_line, placed)) or "(none)")
-    if any(one.failed for one in placed):
+    if any(one.failed or not one.kept for one in placed):
+        raise typer.Exit(1)
+
+
+def list_pins(roster: Path, *, as_json: bool) -> None:
+    """What each provider of a roster says that it keeps: they are asked. Exit 1 when one does not answer."""
+    from ..configs.errors import HoldfastError
+    from ..storage.pins.targets import target_of
+
+    found: list[dict[str, Any]] = []
+    words, silent = [], False
+    for provider in read_keepers(roster):
+        target = target_of(provider, os.environ)
+        try:
+            pins = target.ls()
+        except HoldfastError as error:
+            silent = True
+            found.append({"provider": provider.name, "error": error.message})
+            words.append(f"{provider.name}: {error.message}")
+            continue
+        finally:
+            target.close()
+        for pin in pins:
+            entry = {"requestid": pin.requestid, "cid": str(pin.cid), "name": pin.name, "status": pin.status.value}
+            found.append({"provider": provider.name, **entry})
+            words.append(f"{provider.name}: {pin.status.value:8} {pin.cid} {pin.name or '-'}")
+    emit({"pins": found}, as_json=as_json, words="\n".join(words) or "(none)")
+    if silent:
+        raise typer.Exit(1)
+
+
+def remove_pins(which: str, roster: Path, repo: Path, *, as_json: bool) -> None:
+    """Have each provider of a roster keep it no longer, and forget what it promised. Exit 1 when one is silent."""
+    from ..configs.errors import HoldfastError
+    from ..storage.pins.targets import target_of
+
+    placements, root = _placements(repo), _root(which)
+    removed, problems = [], []
+    for provider in read_keepers(roster):
+        target = target_of(provider, os.environ)
+        try:
+            for pin in target.ls(root):
+                if root is not None or which in (pin.name, pin.requestid):
+                    target.rm(pin.requestid)
+                    placements.remove(provider.name, pin.cid.v1())
+                    removed.append({"provider": provider.name, "cid": str(pin.cid), "name": pin.name})
+        except HoldfastError as error:
+            problems.append({"provider": provider.name, "error": error.message})
+        finally:
+            target.close()
+    words = [f"{one['provider']}: no longer kept: {one['cid']} {one['name'] or '-'}" for one in removed]
+    words += [f"{one['provider']}: {one['error']}" for one in problems]
+    emit({"removed": removed, "problems": problems}, as_json=as_json, words="\n".join(words) or "(none)")
+    if problems:
         raise typer.Exit(1)
 
 

@@ -48,7 +48,7 @@ def publish(
     """Hash a folder where it lies (or pack it), and keep its root in a repository; exit 1 if a provider does not."""
     from ..pipeline.publish import publish as run
 
-    keepers = read_keepers(to) if to is not None else []  # a bad roster is said before the work, not after it
+    keepers = read_keepers(to, wait) if to is not None else []  # a bad roster is said before the work, not after it
     with progress("publishing") as update:
         result = run(
             src,
@@ -98,5 +98,5 @@ def publish(
     if not placed:
         words.append(f"  next: holdfast serve --repo {repo_path(repo)}")
     emit(document, as_json=as_json, words="\n".join(words))
-    if any(one.failed for one in placed):
+    if any(one.failed or not one.kept for one in placed):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`Origin`: a peer over the repository for as long as others fetch from it: whoever publishes need not run one."""
+"""`Origin`: the repository, readable by others while they fetch from it: whoever publishes need run no peer."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import secrets
 import socket
 import threading
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from ...configs.errors import ConfigError
 from ...storage.blocks.disk import DiskStore
 from ...storage.multiaddr import multiaddr_of
 from ...storage.node.server import Node, NodeOptions
@@ -17,39 +17,40 @@ _START_S, _STOP_S = 30.0, 30.0
 
 
 class Origin:
-    """A context manager: a peer on a free port that takes no pins, at the address by which `towards` reaches us.
+    """A context manager: a gateway on a free port, at each address by which one of `towards` (URLs) reaches us.
 
-    `urls` is what others are told: the URL, and the multiaddr that ends in the peer's id. If a peer serves this
-    repository already, `urls` is empty: then its own address has to be named.
+    It takes no pins and keeps no names, and may run beside a peer of the same repository. Raises `ConfigError` where
+    an address cannot be listened at.
     """
 
-    def __init__(self, store: DiskStore, towards: str) -> None:
-        self._store, self._host = store, address_towards(towards)
+    def __init__(self, store: DiskStore, towards: Sequence[str]) -> None:
+        self._store = store
+        self._hosts = {url: address_towards(url) for url in towards}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="holdfast-origin", daemon=True)
-        self._node: Node | None = None
-        self.urls: tuple[str, ...] = ()
+        self._nodes: dict[str, Node] = {}
 
     def __enter__(self) -> Origin:
         self._thread.start()
-        node = Node(self._store, NodeOptions(host=self._host, token=secrets.token_bytes(32)))
         try:
-            asyncio.run_coroutine_threadsafe(node.start(), self._loop).result(_START_S)
-        except ConfigError:  # a peer has this repository already
-            return self
+            for host in dict.fromkeys(self._hosts.values()):
+                options = NodeOptions(host=host, token=secrets.token_bytes(32), reads_only=True)
+                node = Node(self._store, options)
+                asyncio.run_coroutine_threadsafe(node.start(), self._loop).result(_START_S)
+                self._nodes[host] = node
         except BaseException:
-            self._end()
+            self.__exit__()
             raise
-        self._node = node
-        self.urls = (node.url, f"{multiaddr_of(node.url)}/p2p/{node.peer_id}")
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._node is not None:
-            asyncio.run_coroutine_threadsafe(self._node.stop(), self._loop).result(_STOP_S)
-        self._end()
+    def urls(self, towards: str) -> tuple[str, ...]:
+        """What the provider at this URL is told: our URL, and the multiaddr that ends in our peer id."""
+        node = self._nodes[self._hosts[towards]]
+        return node.url, f"{multiaddr_of(node.url)}/p2p/{node.peer_id}"
 
-    def _end(self) -> None:
+    def __exit__(self, *_: object) -> None:
+        for node in self._nodes.values():
+            asyncio.run_coroutine_threadsafe(node.stop(), self._loop).result(_STOP_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_S)
         self._loop.close()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import secrets
 import threading
+from collections.abc import Callable
 
 from ...storage.blocks.disk import DiskStore
 from ...storage.cid import CID
 from ...storage.dag.steps import children
-from ...storage.errors import ConfigError, PeerError, UnsupportedError
+from ...storage.errors import ConfigError, PeerError, SlowError, UnavailableError, UnsupportedError
 from ...storage.session import Session, user_policy
 from ...storage.sources.local import Local
 from ...storage.sources.source import Source
@@ -23,22 +24,29 @@ _DEADLINE_S = 30.0  # of one answer
 
 
 class ReadBack:
-    """The leaves of one root to be asked for, drawn once, out of the repository: the same for every provider."""
+    """The leaves of one root to be asked for, drawn once, out of the repository: the same for every provider.
+
+    Construction reads the repository: raises `StoreError` for one that fails, not for one that lacks the root.
+    """
 
     def __init__(self, store: DiskStore, root: CID, leaves: int = DEFAULT_LEAVES) -> None:
         self._store, self._root, self.leaves = store, root, leaves
         self._drawn: Drawn | None = None
-        self._lock = threading.Lock()
+        self.possible = store.has(root)
+        if self.possible:
+            try:
+                self._drawn = self._draw()
+            except (UnsupportedError, ConfigError):
+                pass  # no dataset: its blocks, then
+            except UnavailableError:
+                self.possible = False
 
-    def problem(self, source: Source) -> str:
-        """Ask for all of them; "" when each was right, else the first answer that was not."""
-        try:
-            with self._lock:
-                if self._drawn is None:
-                    self._drawn = self._draw()
-        except (UnsupportedError, ConfigError):  # no dataset: its blocks, then
-            return self._blocks(source)
+    def problem(self, source: Source, check: Callable[[], None] = lambda: None) -> str:
+        """Ask for all of them; "" when each was right, else the first answer that was not. `check` may end it."""
+        if self._drawn is None:
+            return self._blocks(source, check)
         for question in self._drawn.questions():
+            check()
             answer = ask(source, question, deadline_s=_DEADLINE_S, stop=threading.Event())
             if answer.verdict != OK:
                 return f"{answer.verdict}: {question}: {answer.reason}"
@@ -49,17 +57,23 @@ class ReadBack:
         with Session(where, [Local(self._store)], policy=user_policy()) as session:
             return drawn(session.tree, where, secrets.token_bytes(32), self.leaves)
 
-    def _blocks(self, source: Source) -> str:
+    def _blocks(self, source: Source, check: Callable[[], None]) -> str:
         """Random walks from the root down, a block at the end of each."""
         for _ in range(self.leaves):
+            check()
             cid = self._root
             while below := children(cid.codec, self._store.get(cid).data):
                 cid = random.choice(below)
             transfer = Transfer()
+            timer = threading.Timer(_DEADLINE_S, transfer.cancel, [SlowError(f"no answer within {_DEADLINE_S:g} s")])
+            timer.daemon = True
+            timer.start()
             try:
                 data = source.fetch_block(cid, self._root, transfer)
             except PeerError as error:
                 return f"{error.verdict}: block {cid.short()}: {error.message}"
+            finally:
+                timer.cancel()
             if not cid.matches(data):
                 return f"WRONG_BYTES: block {cid.short()}"
         return ""

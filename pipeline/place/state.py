@@ -19,29 +19,32 @@ from ...storage.pins.pin import Status
 _BUSY_S = 30.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS placed (
-    provider TEXT NOT NULL, root BLOB NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, requestid TEXT NOT NULL,
-    status TEXT NOT NULL, message TEXT NOT NULL,
+    provider TEXT NOT NULL, url TEXT NOT NULL, root BLOB NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
+    requestid TEXT NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL,
     promised_us INTEGER NOT NULL, proven_us INTEGER NOT NULL, leaves INTEGER NOT NULL,
     PRIMARY KEY (provider, root)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS placed_root ON placed (root);
 CREATE INDEX IF NOT EXISTS placed_state ON placed (provider, status, proven_us > 0);
 """
-_COLUMNS = "provider, root, kind, name, requestid, status, message, promised_us, proven_us, leaves"
+_COLUMNS = "provider, url, root, kind, name, requestid, status, message, promised_us, proven_us, leaves"
 
 
 UNPROVEN = "nothing was read back: the roster does not say where (gateway = …)"
+NOTHING_HERE = "nothing was read back: it is not in the repository here, to be compared with"
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
     """One root at one provider. Times in microseconds since 1970, 0 for never.
 
-    `promised_us`: when it first said `pinned`. `proven_us`: when `leaves` leaves drawn at random were last read back
-    from it and were right; what was proven is forgotten when a later look finds otherwise.
+    `url`: who it was when it was asked; another one under the same name is somebody else. `promised_us`: when it first
+    said `pinned`. `proven_us`: when `leaves` leaves drawn at random were read back from it and were right; each time it
+    is asked anew, that is forgotten first.
     """
 
     provider: str
+    url: str
     root: CID
     kind: str
     name: str
@@ -58,10 +61,15 @@ class Placed:
         return self.status is Status.PINNED and self.proven_us > 0
 
     @property
+    def kept(self) -> bool:
+        """Whether it says that it has all of it."""
+        return self.status is Status.PINNED
+
+    @property
     def failed(self) -> bool:
         """Whether it refused or could not, or says `pinned` and gave something else, or nothing, when it was asked."""
         return self.status is Status.FAILED or (
-            self.status is Status.PINNED and not self.proven_us and self.message != UNPROVEN
+            self.status is Status.PINNED and not self.proven_us and self.message not in (UNPROVEN, NOTHING_HERE)
         )
 
 
@@ -89,14 +97,14 @@ class Placements:
         """Write many rows at once."""
         values = [
             (
-                row.provider, bytes(row.root), row.kind, row.name, row.requestid, row.status.value, row.message,
-                row.promised_us, row.proven_us, row.leaves,
+                row.provider, row.url, bytes(row.root), row.kind, row.name, row.requestid, row.status.value,
+                row.message, row.promised_us, row.proven_us, row.leaves,
             )
             for row in rows
         ]  # fmt: skip
         with self._open() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(f"INSERT OR REPLACE INTO placed ({_COLUMNS}) VALUES ({','.join('?' * 10)})", values)  # noqa: S608 - constants
+            connection.executemany(f"INSERT OR REPLACE INTO placed ({_COLUMNS}) VALUES ({','.join('?' * 11)})", values)  # noqa: S608 - constants
             connection.execute("COMMIT")
 
     def of(self, root: CID | None = None, provider: str | None = None) -> list[Placed]:
@@ -121,7 +129,8 @@ class Placements:
             return []
         with self._open() as connection:
             rows = connection.execute(
-                "SELECT provider, status, COUNT(*), SUM(proven_us > 0) FROM placed GROUP BY provider, status"
+                "SELECT provider, status, COUNT(*), SUM(proven_us > 0 AND status = 'pinned') FROM placed"
+                " GROUP BY provider, status"
             )
             return [Tally(provider, Status(status), roots, proven) for provider, status, roots, proven in rows]
 
@@ -147,12 +156,12 @@ class Placements:
             raise disk_error(error, self._path) from error
 
     def _row(self, row: tuple[object, ...]) -> Placed:
-        provider, root, kind, name, requestid, status, message, promised, proven, leaves = row
+        provider, url, root, kind, name, requestid, status, message, promised, proven, leaves = row
         try:
             assert isinstance(root, bytes)
             return Placed(
-                str(provider), CID.from_bytes(root), str(kind), str(name), str(requestid), Status(str(status)),
-                str(message), int(str(promised)), int(str(proven)), int(str(leaves)),
+                str(provider), str(url), CID.from_bytes(root), str(kind), str(name), str(requestid),
+                Status(str(status)), str(message), int(str(promised)), int(str(proven)), int(str(leaves)),
             )  # fmt: skip
         except (ValueError, AssertionError, FormatError) as error:
             raise StoreError(f"{self._path}: a row is damaged", hint="remove the file: it is a memory only") from error

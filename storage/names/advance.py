@@ -29,15 +29,16 @@ class Lifetime:
             )
 
 
-def advance(key: PrivateKey, root: CID, before: Record | None, now_ns: int, lifetime: Lifetime | None = None) -> Record:
-    """A record for `root` that replaces `before`, the newest one known.
+def advance(
+    key: PrivateKey, value: str, before: Record | None, now_ns: int, lifetime: Lifetime | None = None
+) -> Record:
+    """A record for the content path `value` (as a rule `/ipfs/CID`) that replaces `before`, the newest one known.
 
-    A new root takes the next sequence, and notes the root before it as its parent. The same root again keeps both and
+    A new value takes the next sequence, and notes the one before it as its parent. The same value again keeps both and
     ends later (specification, "Record Selection": the later validity wins); one that is to end sooner than `before`
     takes the next sequence, for else nobody would follow it. Raises `ConfigError` where sequences are used up.
     """
     lifetime = lifetime or Lifetime()
-    value = f"/ipfs/{root.v1()}"
     same = before is not None and before.value == value
     extra: dict[str, Value] = {PUBLISHED: format_moment(now_ns)}
     parent = before.parent if before is not None and same else before.value if before is not None else None
@@ -45,7 +46,9 @@ def advance(key: PrivateKey, root: CID, before: Record | None, now_ns: int, life
         extra[PARENT] = parent
     ends_ns = now_ns + lifetime.lifetime_ns
     sequence = 0 if before is None else before.sequence + (not same or ends_ns <= before.validity_ns)
-    return sign_record(
-        key, value,
-        sequence=sequence, validity_ns=ends_ns, ttl_ns=lifetime.ttl_ns, extra=extra,
-    )  # fmt: skip
+    return sign_record(key, value, sequence=sequence, validity_ns=ends_ns, ttl_ns=lifetime.ttl_ns, extra=extra)
+
+
+def path_of(root: CID) -> str:
+    """The value of a record that points at a root."""
+    return f"/ipfs/{root.v1()}"

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import StaleNameError
+from ..printable import printable
 from .moment import S, format_moment
 from .name import Name
 from .record import Record
@@ -64,7 +65,9 @@ def choose(name: Name, found: Sequence[Candidate], known: Record | None, now_ns:
         )
     best = max(usable, key=rank)
     twins = {record.value for record in usable if record.sequence == best.sequence} - {best.value}
-    warnings += [f"the key of {name.short()} signed sequence {best.sequence} twice, also for {twin}" for twin in twins]
+    warnings += [
+        f"the key of {name.short()} signed sequence {best.sequence} twice, also for {printable(twin)}" for twin in twins
+    ]
     return Choice(best, tuple(warnings))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from ...configs.roster import Provider
 from ..control import Control, Reply, refusal
 from ..pins.answers import read_reason
+from ..printable import printable
 from .name import Name
 from .record import MAX_RECORD_BYTES
 
@@ -59,7 +60,7 @@ def _reason(reply: Reply) -> str:
     if not reply.content_type.startswith("text/plain"):
         return read_reason(reply.body)
     line = reply.body.decode("utf-8", "replace").strip().partition("\n")[0]
-    return "".join(char if char.isprintable() else " " for char in line)[:200].strip()
+    return printable(line, 200)
 
 
 def _absent(reply: Reply) -> bool:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,25 +40,21 @@ class Keys:
         self.folder = folder
 
     def add(self, label: str, key: PrivateKey, passphrase: bytes | None = None) -> KeyFile:
-        """Keep a key, durably. Raises `ConfigError` where the label is taken."""
+        """Keep a key, durably: whole, or not at all. Raises `ConfigError` where the label is taken."""
         path = self._path(label)
         text = f"{_HEAD}{key.name}\n".encode() + key.to_pem(passphrase)
+        temporary = self.folder / f".{secrets.token_hex(8)}.tmp"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            write_secret(temporary, text)
+            try:
+                path.hardlink_to(temporary)  # unlike a rename, it replaces nothing
+            finally:
+                temporary.unlink(missing_ok=True)
+            sync_folder(self.folder)
         except FileExistsError as error:
             raise ConfigError(f"there is a key {label!r} already", hint="choose another label") from error
         except OSError as error:
-            raise disk_error(error, path) from error
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            sync_folder(self.folder)
-        except OSError as error:
-            with suppress(OSError):
-                path.unlink()
             raise disk_error(error, path) from error
         return KeyFile(label, key.name, passphrase is not None)
 
@@ -73,25 +68,33 @@ class Keys:
         except ConfigError as error:
             raise ConfigError(f"the key {label!r}: {error.message}", hint=error.hint) from error
         if key.name != listed.name:
-            raise ConfigError(f"{self._path(label)} is damaged: it holds the key of another name")
+            raise ConfigError(
+                f"{self._path(label)} is damaged: it holds the key of another name", hint="put a copy of the key there"
+            )
         return key
 
-    def ls(self) -> list[KeyFile]:
-        """All keys, by label."""
-        return sorted(self._listed())
+    def ls(self) -> tuple[list[KeyFile], list[str]]:
+        """All keys, by label; and what is wrong with files that cannot be read as one."""
+        found, problems = [], []
+        paths = sorted(self.folder.glob(f"*{_SUFFIX}")) if self.folder.exists() else []
+        for path in paths:
+            label = path.name.removesuffix(_SUFFIX)
+            if not _LABEL.fullmatch(label):
+                continue  # nothing of ours
+            try:
+                found.append(self._read(label)[0])
+            except ConfigError as error:
+                problems.append(error.message)
+        return found, problems
 
     def find(self, text: str) -> KeyFile:
         """The key of a label or of a name. Raises `ConfigError` where there is none."""
-        for key in self.ls():
-            if text in (key.label, str(key.name)):
+        if _LABEL.fullmatch(text) and self._path(text).exists():
+            return self._read(text)[0]
+        for key in self.ls()[0]:
+            if text == str(key.name):
                 return key
         raise ConfigError(f"there is no key {text!r} here", hint="`holdfast key gen LABEL` makes one")
-
-    def _listed(self) -> Iterator[KeyFile]:
-        if not self.folder.exists():
-            return
-        for path in self.folder.glob(f"*{_SUFFIX}"):
-            yield self._read(path.name.removesuffix(_SUFFIX))[0]
 
     def _read(self, label: str) -> tuple[KeyFile, bytes]:
         path = self._path(label)
@@ -109,7 +112,9 @@ class Keys:
         try:
             name = Name.parse(head.decode("ascii").removeprefix(_HEAD))
         except (UnicodeDecodeError, ConfigError) as error:
-            raise ConfigError(f"{path} is damaged: its first line names no key") from error
+            raise ConfigError(
+                f"{path} is damaged: its first line names no key", hint="put a copy of the key there, or remove it"
+            ) from error
         return KeyFile(label, name, b"ENCRYPTED" in pem.partition(b"\n")[0]), pem
 
     def _path(self, label: str) -> Path:
@@ -118,3 +123,19 @@ class Keys:
                 f"{label[:80]!r} cannot be the label of a key", hint="letters, digits, . _ and -, at most 100"
             )
         return self.folder / f"{label}{_SUFFIX}"
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """A new file that only its owner may read, durable; nothing is left of one that could not be written whole.
+
+    Raises `OSError`; `FileExistsError` where something is there already.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise

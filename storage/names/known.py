@@ -7,6 +7,7 @@ without a memory can avoid (facts: T9); a run pinned by its root has none of it.
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -34,8 +35,20 @@ class KnownNames:
     def __init__(self, path: Path, *, max_names: int = 1_000_000, max_versions: int = 1_000) -> None:
         self._path, self._max_names, self._max_versions = path, max_names, max_versions
 
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Held while a name is moved: of two on this machine, one goes on from what the other signed."""
+        path = self._path.with_suffix(".lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as places take to answer
+                yield
+        except OSError as error:
+            raise disk_error(error, path) from error
+
     def get(self, name: Name) -> Record | None:
-        """The newest record seen, expired or not. One that was damaged on disk is as if it had not been seen."""
+        """The newest record seen, ended or not. Of one that was damaged on disk, the newest version that was not."""
         if not self._path.exists():
             return None
         with self._open() as connection:
@@ -110,9 +123,13 @@ class KnownNames:
 
 
 def _read(connection: sqlite3.Connection, name: Name) -> Record | None:
-    row = connection.execute("SELECT record FROM known WHERE name = ?", (name.public_key,)).fetchone()
-    if row is None:
-        return None
-    with suppress(HoldfastError, TypeError):
-        return read_record(name, bytes(row[0]))
+    """The row, or where it is damaged the newest version that is not."""
+    rows = connection.execute(
+        "SELECT record FROM known WHERE name = ?1 UNION ALL SELECT * FROM"
+        " (SELECT record FROM versions WHERE name = ?1 ORDER BY sequence DESC)",
+        (name.public_key,),
+    )
+    for (data,) in rows:
+        with suppress(HoldfastError, TypeError):
+            return read_record(name, bytes(data))
     return None

@@ -35,35 +35,53 @@ def resolve(name: Name, places: Sequence[NamePlace], known: KnownNames, now_ns: 
     if not places:
         raise ConfigError(f"nobody to ask where {name.short()} points", hint="give --from URL or --roster FILE")
     before = known.get(name)
-    candidates, problems = ask(name, places)
-    if not candidates and before is None:
+    asked = ask(name, places)
+    if not asked.candidates and before is None:
         raise UnavailableError(
-            f"no place knows where {name.short()} points: {'; '.join(problems)}", hint="ask more places (--from URL)"
+            f"no place knows where {name.short()} points: {'; '.join(asked.problems)}",
+            hint="ask more places (--from URL)",
         )
-    choice = choose(name, candidates, before, now_ns)
+    choice = choose(name, asked.candidates, before, now_ns)
     if before is None or choice.record.data != before.data:
         known.note(choice.record)
-    same = tuple(item.place for item in candidates if item.record.data == choice.record.data)
-    return Resolved(choice.record, same, (*problems, *choice.warnings))
+    same = tuple(item.place for item in asked.candidates if item.record.data == choice.record.data)
+    return Resolved(choice.record, same, (*asked.problems, *choice.warnings))
 
 
-def ask(name: Name, places: Sequence[NamePlace]) -> tuple[list[Candidate], list[str]]:
-    """What each place gave, checked but for the clock; and of the others, what is wrong with them."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What all places gave: records, checked but for the clock; who has none; and what is wrong with the others."""
+
+    candidates: tuple[Candidate, ...]
+    absent: tuple[str, ...]
+    errors: tuple[str, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One sentence for each place that gave no record."""
+        return (*(f"{place}: it has no record of this name" for place in self.absent), *self.errors)
+
+
+def ask(name: Name, places: Sequence[NamePlace]) -> Asked:
+    """Ask all at once, within the deadline of the slowest."""
     candidates: list[Candidate] = []
-    problems: list[str] = []
+    absent: list[str] = []
+    errors: list[str] = []
     with ThreadPoolExecutor(min(len(places), MAX_THREADS) or 1, thread_name_prefix="holdfast-name") as pool:
         for place, found in zip(places, pool.map(lambda place: _ask(place, name), places), strict=True):
             if isinstance(found, Record):
                 candidates.append(Candidate(place.name, found))
+            elif found is None:
+                absent.append(place.name)
             else:
-                problems.append(f"{place.name}: {found}")
-    return candidates, problems
+                errors.append(f"{place.name}: {found}")
+    return Asked(tuple(candidates), tuple(absent), tuple(errors))
 
 
-def _ask(place: NamePlace, name: Name) -> Record | str:
-    """What it gave, checked; or what is wrong with it."""
+def _ask(place: NamePlace, name: Name) -> Record | str | None:
+    """What it gave, checked; None if it has nothing; or what is wrong with it."""
     try:
         data = place.get(name)
-        return read_record(name, data) if data is not None else "it has no record of this name"
+        return None if data is None else read_record(name, data)
     except HoldfastError as error:
         return error.message

@@ -5,19 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from ..errors import HoldfastError, PeerError, UnavailableError
+from ..errors import ConfigError, HoldfastError
 from .advance import Lifetime
-from .choice import rank
 from .key import PrivateKey
 from .known import KnownNames
 from .moment import S
 from .place import NamePlace
-from .publish import Pointed, point
-from .record import Record
-from .resolve import ask
+from .publish import Pointed, give, renew
 
 _SHARE = 0.5  # of the lifetime: the rest is there for places that are down for a while
-_RETRY_S = 60.0
+RETRY_S = 60.0
 
 
 def watch(
@@ -31,30 +28,27 @@ def watch(
     clock_ns: Callable[[], int] = time.time_ns,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Until interrupted. The newest record found is renewed: it may have been moved from another machine meanwhile.
+    """Until interrupted. Signs at half of the lifetime; a place that did not take a record is given it every minute.
 
-    What no place takes is tried again soon (`on_error` says in how many seconds). Raises `UnavailableError` at the
-    start where the name has no record yet, and whatever is no matter of places: `ConfigError`, `StoreError`.
+    Looks at the clock every minute: a machine that slept signs when it wakes. What goes wrong is told (`on_error`, with
+    the seconds until it is tried again) and tried again, but for a `ConfigError`, as of a name without a record.
     """
-    _newest(key, places, known)
+    found: Pointed | None = None
+    due_ns, left = 0, tuple[str, ...]()
     while True:
         try:
-            found = point(key, _newest(key, places, known).uri.root, places, known, clock_ns(), lifetime)
-        except (UnavailableError, PeerError) as error:
-            pause_s = min(_RETRY_S, _SHARE * lifetime.lifetime_ns / S)
+            if found is None or clock_ns() >= due_ns:
+                found = renew(key, places, known, lifetime, clock_ns=clock_ns)
+                due_ns, left = found.record.validity_ns - int(lifetime.lifetime_ns * (1 - _SHARE)), found.left
+                on_signed(found)
+            elif left:
+                late = [place for place in places if place.name in left]
+                left = tuple(name for name, problem in give(found.record, late) if problem)
+        except ConfigError:
+            raise
+        except HoldfastError as error:
+            pause_s = min(RETRY_S, _SHARE * lifetime.lifetime_ns / S)
             on_error(error, pause_s)
         else:
-            on_signed(found)
-            pause_s = max((found.record.validity_ns - clock_ns()) / S * _SHARE, 0)
+            pause_s = min(max((due_ns - clock_ns()) / S, 0), RETRY_S)
         sleep(pause_s)
-
-
-def _newest(key: PrivateKey, places: Sequence[NamePlace], known: KnownNames) -> Record:
-    records = [candidate.record for candidate in ask(key.name, places)[0]]
-    if (mine := known.get(key.name)) is not None:
-        records.append(mine)
-    if not records:
-        raise UnavailableError(
-            f"{key.name.short()} has no record to sign again", hint="`holdfast name publish` makes the first"
-        )
-    return max(records, key=rank)

@@ -12,9 +12,10 @@ import time
 from aiohttp import web
 
 from ..errors import ConfigError, FormatError, HoldfastError, QuotaError, SignatureError
+from ..names.choice import rank
 from ..names.http_place import RECORD_TYPE
 from ..names.known import KnownNames
-from ..names.moment import S
+from ..names.moment import S, format_moment
 from ..names.name import Name
 from ..names.record import MAX_RECORD_BYTES, Record, read_record
 from .access import Access
@@ -82,8 +83,9 @@ class NameApi:
         if record.validity_ns <= time.time_ns():
             return _say(400, "the record ended already")
         before = self._known.note(record)
-        if before is not None and before.sequence > record.sequence:
-            return _say(409, f"a newer record is here: sequence {before.sequence}, this one has {record.sequence}")
+        if before is not None and rank(before) > rank(record):
+            here, ends = before.sequence, format_moment(before.validity_ns)
+            return _say(409, f"a newer record is here: sequence {here}, until {ends}; this one has {record.sequence}")
         return _say(200, "kept")
 
 

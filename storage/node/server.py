@@ -38,6 +38,7 @@ from .sending import Sender
 from .serving import Serving
 from .tally import Tally
 
+_ANYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - all of this machine's addresses
 _BACKLOG = 1024  # several hundred clients connect at once
 _FINISH_S = 1.0  # what requests under way get when the peer stops; aiohttp takes it twice
 _STOP_PINS_S = 2.0
@@ -47,6 +48,7 @@ _STOP_PINS_S = 2.0
 class NodeOptions:
     """How a peer is run. `trusted` makes the sources of its own roster, anew for every pin.
 
+    `reads_only`: a gateway and a router, without pins or names: such a one may run beside the peer of the repository.
     `announce`: URLs under which others reach it, if not the one that it listens at. `limits` bounds what clients may
     take; a peer never takes more connections than the process may have files.
     """
@@ -59,6 +61,7 @@ class NodeOptions:
     trusted: Callable[[], Sequence[Source]] = lambda: ()
     limits: CrowdLimits = field(default_factory=CrowdLimits)
     announce: tuple[str, ...] = ()
+    reads_only: bool = False
     policy: FetchPolicy | None = None
 
 
@@ -84,11 +87,14 @@ class Node:
     @property
     def addresses(self) -> tuple[str, ...]:
         """The URLs by which others reach it, as far as they were told."""
-        return self.options.announce or (self.url,)
+        if self.options.announce:
+            return self.options.announce
+        return () if self.options.host in _ANYWHERE else (self.url,)  # which of this machine's addresses is not known
 
     async def start(self) -> None:
         """Listen, and go on with unfinished pins. Raises `ConfigError` (port in use, repository in use)."""
-        self._lock.take()
+        if not self.options.reads_only:
+            self._lock.take()
         try:
             self.peer_id = identity(self.store.folder).name.peer_id
             await self._start()
@@ -97,31 +103,30 @@ class Node:
             raise
 
     async def _start(self) -> None:
-        options, records = self.options, PinRecords(self.store.catalog)
+        options = self.options
         self._reads = Reads()
-        self._pinner = Pinner(
-            self.store, records,
-            guard=options.guard, trusted=options.trusted, max_bytes=options.max_bytes, policy=options.policy,
-        )  # fmt: skip
         listener = await _listen(options.host, options.port)
         self.port = listener.sockets[0].getsockname()[1]
         loopback = all(_is_loopback(sock.getsockname()[0]) for sock in listener.sockets)
         sockets = [sock.dup() for sock in listener.sockets]
         listener.close()
         access = Access(options.token, loopback)
-        if not access.open:
+        if not access.open and not options.reads_only:
             LOG.warning("the pinning API is closed: it needs --token-file when others than this machine can connect")
+        if not self.addresses:
+            LOG.warning(
+                "others are not told how to reach this peer: it needs --announce URL where it listens everywhere"
+            )
         crowd = Crowd(within_open_files(options.limits, _open_files()), Tally())
         sender = Sender(options.limits.min_rate_bytes_s, crowd.tally)
         doorkeeper = web.middleware(Doorkeeper(crowd, sender))
         application = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[doorkeeper])
         application.add_routes(Gateway(Serving(self.store, self._reads, sender, Refusals())).routes())
         application.add_routes(Metrics(self.store, self._reads, crowd, access).routes())
-        api = PinApi(records, self._pinner, self._reads, access, [multiaddr_of(url) for url in self.addresses])
-        application.add_routes(api.routes())
-        application.add_routes(RoutingApi(self.store, self._reads, self.peer_id, self.addresses).routes())
-        known = KnownNames(self.store.folder / "names.sqlite", max_names=MAX_NAMES, max_versions=0)
-        application.add_routes(NameApi(known, self._reads, access).routes())
+        routing = RoutingApi(self.store, self._reads, self.peer_id, self.addresses)
+        application.add_routes(routing.routes())
+        if not options.reads_only:
+            self._pinner = self._keeping(application, self._reads, access)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_FINISH_S, handle_signals=False)
         await self._runner.setup()
         serve = self._runner.server
@@ -130,7 +135,21 @@ class Node:
         for sock in sockets:
             made = await loop.create_server(lambda: Connection(crowd, serve), sock=sock, backlog=_BACKLOG)
             self._listeners.append(made)
-        await self._reads.run(self._pinner.start)
+        if self._pinner is not None:
+            await self._reads.run(self._pinner.start)
+
+    def _keeping(self, application: web.Application, reads: Reads, access: Access) -> Pinner:
+        """Pins and names."""
+        options, records = self.options, PinRecords(self.store.catalog)
+        pinner = Pinner(
+            self.store, records,
+            guard=options.guard, trusted=options.trusted, max_bytes=options.max_bytes, policy=options.policy,
+        )  # fmt: skip
+        api = PinApi(records, pinner, reads, access, [multiaddr_of(url) for url in self.addresses])
+        application.add_routes(api.routes())
+        known = KnownNames(self.store.folder / "names.sqlite", max_names=MAX_NAMES, max_versions=0)
+        application.add_routes(NameApi(known, reads, access).routes())
+        return pinner
 
     async def stop(self) -> None:
         """Accept nothing more, let answers end for a moment, cancel pins. Removes nothing. Idempotent."""

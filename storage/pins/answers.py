@@ -6,6 +6,7 @@ import json
 
 from ..cid import CID
 from ..errors import FormatError, WrongBytesError
+from ..printable import printable
 from .pin import Pin, Status, parse_time
 
 _MAX_TEXT = 2000
@@ -44,11 +45,13 @@ def read_pin(answer: object) -> Pin:
     return Pin(
         requestid,
         cid,
-        name[:_MAX_TEXT] if isinstance(name, str) else "",
+        printable(name, _MAX_TEXT) if isinstance(name, str) else "",
         status,
         created,
         tuple(str(origin) for origin in origins) if isinstance(origins, list) else (),
-        {str(key): str(value)[:_MAX_TEXT] for key, value in info.items()} if isinstance(info, dict) else {},
+        {printable(str(key)): printable(str(value), _MAX_TEXT) for key, value in info.items()}
+        if isinstance(info, dict)
+        else {},
     )
 
 
@@ -61,10 +64,10 @@ def read_reason(body: bytes) -> str:
     if not isinstance(error, dict):
         return ""
     words = str(error.get("details") or error.get("reason") or "")
-    return "".join(char if char.isprintable() else " " for char in words)[:200].strip()
+    return printable(words, 200)
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value or len(value) > _MAX_TEXT:
+    if not isinstance(value, str) or not value or len(value) > _MAX_TEXT or not value.isprintable():
         raise ValueError("not a text")
     return value

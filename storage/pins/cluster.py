@@ -1,7 +1,7 @@
 """`ClusterPins`: an IPFS Cluster that is asked to keep a DAG: its peers allocate it, and fetch it by themselves.
 
-Interface: ipfscluster.io/documentation/reference/api. A pin has a state at each peer; the cluster keeps it when as many
-as its minimum say `pinned`.
+Interface: ipfscluster.io/documentation/reference/api. A pin has a state at each peer; it counts as pinned when as
+many as the roster's `replication_min` say so, or else all that it was allocated to.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ...configs.roster import Provider
 from ..cid import CID
 from ..control import Control, Reply, refusal
 from ..errors import FormatError, MissingError, WrongBytesError
+from ..printable import printable
 from .pin import Pin, Status, parse_time
 
 MAX_LIST_BYTES = 256 << 20  # 100,000 pins at three peers, 2 KB each
@@ -41,8 +42,8 @@ class ClusterPins:
 
     def add(self, cid: CID, name: str, origins: Sequence[str]) -> Pin:
         """See `PinTarget.add`. With the numbers of replicas of the roster, or the cluster's own."""
-        known = self.ls(cid)
-        if known and known[0].status is not Status.FAILED:
+        known = self.ls(cid, (Status.PINNED,))
+        if known:
             return known[0]
         query = {"name": name, "mode": "recursive"}
         if self.provider.replication_min is not None:
@@ -61,6 +62,8 @@ class ClusterPins:
         except FormatError as error:
             raise MissingError(f"{self.name} has no pin {requestid[:80]!r}: there, a pin's id is its CID") from error
         found = self._pin(self._ask("GET", f"/pins/{quote(str(cid), safe='')}"))
+        if found is not None and found.cid.v1() != cid.v1():
+            raise WrongBytesError(f"{self.name} answers for another CID than {cid.short()}")
         if found is None:
             raise MissingError(f"{self.name} has not pinned {cid.short()}")
         return found
@@ -118,12 +121,12 @@ class ClusterPins:
         counts = Counter(str(peer.get("status")) for peer in states)
         if not states or set(counts) <= {"unpinned"}:
             return None
-        needed = max(self.provider.replication_min or 1, 1)
         allocated = sum(count for word, count in counts.items() if word not in _ELSEWHERE)
-        info = {"peers": ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))}
-        if error_text := next((str(peer["error"]) for peer in states if peer.get("error")), ""):
-            info["error"] = error_text[:300]
-        if counts["pinned"] >= min(needed, max(allocated, 1)):
+        needed = self.provider.replication_min or max(allocated, 1)  # its own minimum is not in the answer: all, then
+        info = {"peers": printable(", ".join(f"{count} {word}" for word, count in sorted(counts.items())))}
+        if words := next((str(peer["error"]) for peer in states if peer.get("error")), ""):
+            info["error"] = printable(words)
+        if counts["pinned"] >= needed:
             status = Status.PINNED
         elif any(word in _UNDER_WAY for word in counts):
             status = Status.PINNING
@@ -131,7 +134,7 @@ class ClusterPins:
             status = Status.FAILED
         else:
             status = Status.QUEUED
-        return Pin(str(cid), cid, str(entry.get("name") or ""), status, created, (), info)
+        return Pin(str(cid), cid, printable(str(entry.get("name") or "")), status, created, (), info)
 
 
 def _said(body: bytes) -> str:
@@ -141,7 +144,7 @@ def _said(body: bytes) -> str:
     except (ValueError, RecursionError):
         return ""
     words = str(found.get("message") or "") if isinstance(found, dict) else ""
-    return "".join(char if char.isprintable() else " " for char in words)[:200]
+    return printable(words, 200)
 
 
 def _parsed(name: str, body: bytes) -> object:

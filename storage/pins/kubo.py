@@ -1,7 +1,7 @@
 """`KuboPins`: a Kubo that is asked to keep a DAG: it is given a CAR, or fetches what it lacks by itself.
 
-The control plane is ipfshttpclient's `Client` (never `connect`, which refuses every Kubo of today); what streams or
-must not lose an error is `KuboRpc` (facts: ipfs.md §3).
+Who is there is asked by ipfshttpclient's `Client` (never `connect`, which refuses every Kubo of today); what streams or
+must not lose an error goes through `KuboRpc` (facts: ipfs.md §3).
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ...configs.roster import Provider
 from ..cid import CID
+from ..control import Reply, refusal
 from ..errors import ConfigError, FormatError, HoldfastError, MissingError, PeerError, UnreachableError, WrongBytesError
 from ..multiaddr import multiaddr_of
-from .kubo_rpc import KuboRpc, failure
+from ..printable import printable
+from .kubo_rpc import CALL, LIST, KuboRpc
 from .pin import Pin, Status
 
 T = TypeVar("T")
 _CALL_S = 30.0  # for an answer
 _PULL_S = 300.0  # without one more block: the network may be slow to find who has it
-_SETTLE_S = 120.0  # to take what was sent down to its disk
 _STALL_S = 60.0  # without one more block of what it was sent: it only has to read them
 _NOT_PINNED = ("is not pinned", "not pinned or pinned indirectly")
 
@@ -77,8 +79,8 @@ class KuboPins:
         A gc there may take blocks between the two steps: then this fails, and may be said again. Raises what `parts`
         raises, `QuotaError`, and `PeerError`.
         """
-        blocks = self._rpc.import_car(parts, idle_s=_SETTLE_S)
-        for _ in self._rpc.pin(cid, name, idle_s=_STALL_S):
+        blocks = self._rpc.import_car(parts)
+        for _ in self._rpc.pin(cid, name, stall_s=_STALL_S):
             pass
         return Pin(str(cid), cid, name, Status.PINNED, time.time_ns() // 1000, (), {"blocks": str(blocks)})
 
@@ -88,11 +90,11 @@ class KuboPins:
             cid = CID.parse(requestid)
         except FormatError as error:
             raise MissingError(f"{self.name} has no pin {requestid[:80]!r}: there, a pin's id is its CID") from error
+        with self._lock:
+            pull = self._pulls.get(cid.v1())  # first: it is dropped once Kubo lists the pin
         known = self.ls(cid, (Status.PINNED,))
         if known:
             return known[0]
-        with self._lock:
-            pull = self._pulls.get(cid.v1())
         if pull is None:
             raise MissingError(f"{self.name} has not pinned {cid.short()}")
         if pull.error is not None:
@@ -101,23 +103,28 @@ class KuboPins:
 
     def ls(self, cid: CID | None = None, statuses: Collection[Status] = tuple(Status)) -> list[Pin]:
         """See `PinTarget.ls`. Those that Kubo fetches for us now come first."""
-        found = []
         with self._lock:
             pulls = [pull for pull in self._pulls.values() if cid is None or pull.pin.cid.v1() == cid.v1()]
-        for pull in pulls:
-            status = Status.FAILED if pull.error is not None else Status.PINNING
-            if status in statuses:
-                found.append(replace(pull.pin, status=status))
-        if Status.PINNED in statuses:
-            query = {"type": "recursive", "stream": "true", "names": "true"}
-            if cid is not None:
-                query["arg"] = str(cid)
-            try:
-                found += [self._pinned(entry) for entry in self._rpc.objects("pin/ls", query, idle_s=_CALL_S)]
-            except PeerError as error:
-                if not any(words in error.message for words in _NOT_PINNED):
-                    raise
-        return found
+        pinned = self._pins(cid)
+        here = {pin.cid.v1() for pin in pinned}
+        found = [
+            replace(pull.pin, status=Status.FAILED if pull.error is not None else Status.PINNING)
+            for pull in pulls
+            if pull.pin.cid.v1() not in here
+        ]
+        return [pin for pin in (*found, *pinned) if pin.status in statuses]
+
+    def _pins(self, cid: CID | None) -> list[Pin]:
+        query = {"type": "recursive", "stream": "true", "names": "true"}
+        if cid is not None:
+            query["arg"] = str(cid)
+        try:
+            found = [self._pinned(entry) for entry in self._rpc.objects("pin/ls", query, LIST if cid is None else CALL)]
+        except PeerError as error:
+            if any(words in error.message for words in _NOT_PINNED):
+                return []
+            raise
+        return [pin for pin in found if cid is None or pin.cid.v1() == cid.v1()]
 
     def rm(self, requestid: str) -> None:
         """See `PinTarget.rm`."""
@@ -130,14 +137,20 @@ class KuboPins:
         if pull is not None:
             pull.stop.set()
         try:
-            self._control(lambda client: client.pin.rm(str(cid)))
+            for _ in self._rpc.objects("pin/rm", {"arg": str(cid), "recursive": "true"}, CALL):
+                pass
         except PeerError as error:
             if not any(words in error.message for words in _NOT_PINNED):
                 raise
 
     def version(self) -> str:
         """Of the Kubo there. Raises `PeerError` where nobody answers, or something else does."""
-        return str(self._control(lambda client: client.version()["Version"]))
+        parts = urlsplit(self.provider.url)
+        if parts.scheme == "http" and not parts.path.strip("/"):
+            return printable(str(self._control(lambda client: client.version()["Version"])), 100)
+        for found in self._rpc.objects("version", {}, CALL):  # ipfshttpclient takes no other addresses
+            return printable(str(found.get("Version")), 100)
+        raise WrongBytesError(f"{self.name} does not say its version")
 
     def close(self) -> None:
         """See `PinTarget.close`. What Kubo fetches for us ends."""
@@ -149,7 +162,7 @@ class KuboPins:
     def _run(self, pull: _Pull) -> None:
         cid = pull.pin.cid
         try:
-            for blocks in self._rpc.pin(cid, pull.pin.name, idle_s=_PULL_S):
+            for blocks in self._rpc.pin(cid, pull.pin.name, stall_s=_PULL_S):
                 if pull.stop.is_set():
                     return
                 pull.blocks = blocks
@@ -164,7 +177,7 @@ class KuboPins:
             cid = CID.parse(str(entry["Cid"]))
         except (KeyError, FormatError) as error:
             raise WrongBytesError(f"{self.name}: a pin without a CID") from error
-        return Pin(str(cid), cid, str(entry.get("Name") or ""), Status.PINNED, 0)
+        return Pin(str(cid), cid, printable(str(entry.get("Name") or "")), Status.PINNED, 0)
 
     def _control(self, call: Callable[[Any], T]) -> T:
         """One call of ipfshttpclient, in a session of its own; its errors become ours."""
@@ -172,15 +185,17 @@ class KuboPins:
             ipfshttpclient = import_module("ipfshttpclient")
         except ImportError as error:
             raise ConfigError("Kubo needs ipfshttpclient", hint='pip install "holdfast[kubo]"') from error
+        # urllib3 warns of an option that ipfshttpclient sets: nothing that a user could do about it
+        warnings.filterwarnings("ignore", message="The 'strict' parameter is no longer needed", category=FutureWarning)
         headers = self.provider.headers(self._rpc.env)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of urllib3, about an option that ipfshttpclient sets
-            try:
-                with ipfshttpclient.Client(multiaddr_of(self.provider.url), headers=headers, timeout=_CALL_S) as client:
-                    return call(client)
-            except ipfshttpclient.exceptions.ErrorResponse as error:
-                raise failure(self.name, str(error)) from error
-            except ipfshttpclient.exceptions.CommunicationError as error:
-                raise UnreachableError(f"{self.name} cannot be reached: {type(error).__name__}") from error
-            except ipfshttpclient.exceptions.Error as error:
-                raise WrongBytesError(f"{self.name} does not answer as Kubo does: {type(error).__name__}") from error
+        try:
+            with ipfshttpclient.Client(multiaddr_of(self.provider.url), headers=headers, timeout=_CALL_S) as client:
+                return call(client)
+        except ipfshttpclient.exceptions.StatusError as error:
+            status = int(getattr(getattr(error.original, "response", None), "status_code", 0) or 0)
+            reply = Reply(status, b"", authorized="Authorization" in headers)
+            raise refusal(self.name, reply, "", "this command") from error
+        except ipfshttpclient.exceptions.CommunicationError as error:
+            raise UnreachableError(f"{self.name} cannot be reached: {type(error).__name__}") from error
+        except ipfshttpclient.exceptions.Error as error:
+            raise WrongBytesError(f"{self.name} does not answer as Kubo does: {type(error).__name__}") from error

@@ -1,8 +1,10 @@
 """`KuboRpc`: the calls to Kubo that must not lose an error: streams of JSON objects, and CARs that are sent.
 
 Documented by Kubo (docs.ipfs.tech/reference/kubo/rpc). All is POST. What goes wrong after the status line comes in the
-trailer `X-Stream-Error`, and a pin that fails in an object with status 200: most clients see success (facts: §3).
-`http.client` it is, for aiohttp's client drops trailers.
+trailer `X-Stream-Error`, or in an object with status 200: most clients see success (facts: §3). `http.client` it is,
+for aiohttp's client drops trailers.
+
+Bounded against whatever answers: each wait, each call as a whole, each object, and how many of them.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ import http.client
 import json
 import os
 import secrets
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -24,6 +29,7 @@ from ..control import Reply, refusal
 from ..errors import (
     ConfigError,
     HoldfastError,
+    OversizeError,
     PeerError,
     QuotaError,
     SlowError,
@@ -31,12 +37,29 @@ from ..errors import (
     UnreachableError,
     WrongBytesError,
 )
+from ..printable import printable
 
 CONNECT_S = 5.0
 _MAX_LINE_BYTES = 64 << 10  # one object: a CID, an error
 _MAX_ERROR_BYTES = 64 << 10
 _MAX_NAME_BYTES = 255
 _STREAM_ERROR = "x-stream-error"
+_MIN_RATE_BYTES_S, _GRACE_S = 64 << 10, 60.0  # of a CAR that is sent
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of one call: seconds without a word, seconds from the end of the request to that of the answer, objects."""
+
+    idle_s: float
+    answer_s: float
+    objects: int
+
+
+LIST = Bounds(30.0, 300.0, 1_000_000)
+CALL = Bounds(30.0, 60.0, 100)
+IMPORT = Bounds(120.0, 900.0, 1_000)  # to take what was sent down to its disk
+PIN = Bounds(60.0, 6 * 3600.0, 100_000)  # Kubo says how far it is twice a second; what it lacks it looks for
 
 
 class KuboRpc:
@@ -46,78 +69,80 @@ class KuboRpc:
         self.provider = provider
         self.env: Mapping[str, str] = os.environ if env is None else env
 
-    def import_car(self, parts: Iterable[bytes], *, idle_s: float) -> int:
+    def import_car(self, parts: Iterable[bytes]) -> int:
         """Send a CAR (`dag/import`); returns how many blocks it took. Nothing is pinned, and nothing announced.
 
         Kubo would pin the roots, too, but hangs for good where a block is missing (facts: §6, kubo#10159), and gives
-        no name: `pin` does both. `idle_s`: how long it may take to say anything once the CAR has ended. Raises what
-        `parts` raises, and as `objects` does; `TruncatedError` when Kubo says nothing of the end.
+        no name: `pin` does both. Raises what `parts` raises, and as `objects` does; `TruncatedError` when Kubo says
+        nothing of the end.
         """
         query = {"pin-roots": "false", "stats": "true", "fast-provide-root": "false"}
-        blocks: int | None = None
         boundary = secrets.token_hex(16)
-        body = _multipart(parts, boundary)
         kind = f"multipart/form-data; boundary={boundary}"
-        for found in self.objects("dag/import", query, body, content_type=kind, idle_s=idle_s):
+        body = _paced(_multipart(parts, boundary), self.provider.name)
+        blocks: int | None = None
+        for found in self.objects("dag/import", query, IMPORT, body, content_type=kind):
             if isinstance(stats := found.get("Stats"), dict):
-                blocks = int(stats.get("BlockCount") or 0)
+                blocks = self._count(stats, "BlockCount")
         if blocks is None:
             raise TruncatedError(f"{self.provider.name}: the answer to dag/import ended early")
         return blocks
 
-    def pin(self, cid: CID, name: str, *, idle_s: float) -> Iterator[int]:
+    def pin(self, cid: CID, name: str, *, stall_s: float) -> Iterator[int]:
         """Have a DAG pinned under a name; yields how many blocks Kubo has come to, again and again.
 
-        `idle_s`: how long without one more: then a block is missing, and nobody whom Kubo knows has it.
+        `stall_s`: how long without one more: then a block is missing, and nobody whom Kubo knows has it. Ends only
+        when Kubo confirms the pin; else raises as `objects` does.
         """
         query = {"arg": str(cid), "recursive": "true", "progress": "true"}
         if name:
             query["name"] = name.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
-        seen, moved_at = -1, time.monotonic()
-        for found in self.objects("pin/add", query, idle_s=idle_s):
-            blocks = int(found.get("Progress") or seen)  # said twice a second, moving or not
-            if blocks > seen:
+        seen, moved_at, pinned = 0, time.monotonic(), False
+        for found in self.objects("pin/add", query, PIN):
+            if found.get("Pins"):
+                pinned = True
+            elif (blocks := self._count(found, "Progress")) > seen:
                 seen, moved_at = blocks, time.monotonic()
-            elif time.monotonic() - moved_at > idle_s:
+            elif time.monotonic() - moved_at > stall_s:
                 raise SlowError(f"{self.provider.name} came to {seen} blocks of {cid.short()}, and no further")
-            yield max(seen, 0)
+            yield seen
+        if not pinned:
+            raise TruncatedError(f"{self.provider.name} did not confirm the pin of {cid.short()}")
 
     def objects(
         self,
         command: str,
         query: Mapping[str, str],
+        bounds: Bounds,
         body: Iterable[bytes] | None = None,
         *,
         content_type: str = "",
-        idle_s: float,
     ) -> Iterator[dict[str, Any]]:
         """Every JSON object of the answer, as it comes; then its trailer.
 
-        Raises `ConfigError` (a token that is refused, a wrong address), `QuotaError` (no space there), `SlowError`
-        (nothing for `idle_s`), `UnreachableError`, `TruncatedError`, `WrongBytesError`.
+        Raises `ConfigError` (a token that is refused, a wrong address), `QuotaError` (no space there), `SlowError`,
+        `OversizeError` (beyond `bounds`), `UnreachableError`, `TruncatedError`, `WrongBytesError`.
         """
         name = self.provider.name
-        headers = self.provider.headers(self.env)
+        headers = {"Accept-Encoding": "identity", **self.provider.headers(self.env)}
         if content_type:
             headers["Content-Type"] = content_type
         parts = urlsplit(self.provider.url)
         target = f"{parts.path.rstrip('/')}/api/v0/{command}?{urlencode(query)}"
-        with closing(self._connection(idle_s)) as connection:
-            try:
-                answer = _send(connection, target, body, headers)
-                if answer.status != 200:
-                    raise self._refused(answer, authorized="Authorization" in headers)
-                yield from self._lines(answer)
-            except TimeoutError as error:
-                raise SlowError(f"{name} said nothing for {idle_s:g} s") from error
-            except HoldfastError:
-                raise
-            except http.client.IncompleteRead as error:
-                raise TruncatedError(f"{name}: the answer ended early") from error
-            except (http.client.HTTPException, ValueError) as error:
-                raise WrongBytesError(f"{name} does not speak HTTP as Kubo does: {type(error).__name__}") from error
-            except OSError as error:
-                raise UnreachableError(f"{name} cannot be reached: {error.strerror or error}") from error
+        connection = self._connection(bounds.idle_s)
+        cut = _Cut(connection, bounds.answer_s)
+        try:
+            answer = _send(connection, target, body, headers, cut)
+            if answer.status != 200:
+                raise self._refused(answer, authorized="Authorization" in headers)
+            yield from self._lines(answer, bounds.objects)
+        except HoldfastError:
+            raise
+        except Exception as error:
+            raise _blamed(name, error, bounds, late=cut.done.is_set()) from error
+        finally:
+            cut.stop()
+            connection.close()
 
     def _connection(self, idle_s: float) -> http.client.HTTPConnection:
         parts = urlsplit(self.provider.url)
@@ -141,11 +166,12 @@ class KuboRpc:
         connection.sock.settimeout(idle_s)
         return connection
 
-    def _lines(self, answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
-        name = self.provider.name
+    def _lines(self, answer: http.client.HTTPResponse, objects: int) -> Iterator[dict[str, Any]]:
+        name, lines = self.provider.name, 0
         while line := answer.readline(_MAX_LINE_BYTES + 1):
-            if len(line) > _MAX_LINE_BYTES:
-                raise WrongBytesError(f"{name}: an object of more than {_MAX_LINE_BYTES} bytes")
+            lines += 1
+            if len(line) > _MAX_LINE_BYTES or lines > objects:
+                raise OversizeError(f"{name}: an answer beyond {objects} objects of {_MAX_LINE_BYTES} bytes")
             if not line.strip():
                 continue
             try:
@@ -154,6 +180,8 @@ class KuboRpc:
                 raise WrongBytesError(f"{name}: the answer is not a row of JSON objects") from error
             if not isinstance(found, dict):
                 raise WrongBytesError(f"{name}: the answer is not a row of JSON objects")
+            if found.get("Type") == "error":
+                raise failure(name, str(found.get("Message") or ""))
             yield found
         if answer.length or (answer.chunked and not answer.isclosed()):  # readline ends in silence where it is cut
             raise TruncatedError(f"{name}: the answer ended early")
@@ -161,13 +189,19 @@ class KuboRpc:
         if said := answer.trailers.get(_STREAM_ERROR):
             raise failure(name, said)
 
+    def _count(self, found: Mapping[str, Any], key: str) -> int:
+        value = found.get(key, 0)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
+            raise WrongBytesError(f"{self.provider.name}: {key} is no count")
+        return value
+
     def _refused(self, answer: http.client.HTTPResponse, *, authorized: bool) -> HoldfastError:
         body = answer.read(_MAX_ERROR_BYTES)
         try:
             found = json.loads(body)
         except (ValueError, RecursionError):
             found = None
-        said = _printable(str(found.get("Message") or "")) if isinstance(found, dict) else ""
+        said = printable(str(found.get("Message") or "")) if isinstance(found, dict) else ""
         name = self.provider.name
         if answer.status == 500 and said:
             return failure(name, said)
@@ -181,10 +215,37 @@ class KuboRpc:
 
 def failure(name: str, said: str) -> QuotaError | PeerError:
     """What Kubo's own words mean."""
-    said = _printable(said)
+    said = printable(said)
     if "no space left" in said or "disk quota" in said:
         return QuotaError(f"{name} has no room: {said}", hint="free space there, or name another provider")
     return PeerError(f"{name}: {said}")
+
+
+class _Cut:
+    """Ends a call that takes too long: the socket is shut down under whoever waits for it."""
+
+    def __init__(self, connection: http.client.HTTPConnection, seconds: float) -> None:
+        self.done = threading.Event()
+        self._connection, self._seconds = connection, seconds
+        self._timer: threading.Timer | None = None
+
+    def start(self) -> None:
+        """From now on: the request is sent."""
+        self._timer = threading.Timer(self._seconds, self._shut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> None:
+        """The call is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _shut(self) -> None:
+        self.done.set()
+        sock = self._connection.sock
+        if sock is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 class _WithTrailers(http.client.HTTPResponse):
@@ -205,8 +266,9 @@ class _WithTrailers(http.client.HTTPResponse):
 
 
 def _send(
-    connection: http.client.HTTPConnection, target: str, body: Iterable[bytes] | None, headers: Mapping[str, str]
-) -> http.client.HTTPResponse:
+    connection: http.client.HTTPConnection, target: str, body: Iterable[bytes] | None, headers: Mapping[str, str],
+    cut: _Cut,
+) -> http.client.HTTPResponse:  # fmt: skip
     """Send the request. A server that answers before it has read all (it is full, say) is listened to."""
     try:
         if body is None:
@@ -214,11 +276,24 @@ def _send(
         else:
             connection.request("POST", target, body, {**headers, "Transfer-Encoding": "chunked"}, encode_chunked=True)
     except (BrokenPipeError, ConnectionResetError) as error:
+        cut.start()
         try:
             return connection.getresponse()
         except (http.client.HTTPException, OSError):
             raise error from None
+    cut.start()
     return connection.getresponse()
+
+
+def _paced(parts: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The same, as long as the other side takes them at a rate that ends some day."""
+    started, sent = time.monotonic(), 0
+    for part in parts:
+        yield part
+        sent += len(part)
+        seconds = time.monotonic() - started
+        if seconds > _GRACE_S and sent < seconds * _MIN_RATE_BYTES_S:
+            raise SlowError(f"{name} takes less than {_MIN_RATE_BYTES_S >> 10} KiB a second")
 
 
 def _multipart(parts: Iterable[bytes], boundary: str) -> Iterator[bytes]:
@@ -230,5 +305,16 @@ def _multipart(parts: Iterable[bytes], boundary: str) -> Iterator[bytes]:
     yield f"\r\n--{boundary}--\r\n".encode()
 
 
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)[:300].strip()
+def _blamed(name: str, error: Exception, bounds: Bounds, *, late: bool) -> Exception:
+    """What sockets, TLS and http.client raised, as ours; a bug stays what it is."""
+    if late:
+        return SlowError(f"{name} was not done {bounds.answer_s:g} s after the request")
+    if isinstance(error, TimeoutError):
+        return SlowError(f"{name} said nothing for {bounds.idle_s:g} s")
+    if isinstance(error, http.client.IncompleteRead):
+        return TruncatedError(f"{name}: the answer ended early")
+    if isinstance(error, http.client.HTTPException | ValueError):
+        return WrongBytesError(f"{name} does not speak HTTP as Kubo does: {type(error).__name__}")
+    if isinstance(error, OSError):
+        return UnreachableError(f"{name} cannot be reached: {error.strerror or error}")
+    return error

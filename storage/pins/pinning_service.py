@@ -63,7 +63,9 @@ class PinningService:
             if len(page) < _PAGE or not new:
                 break
             query["before"] = format_time(min(pin.created_us for pin in page))
-        return list(found.values())
+        # A service that passes over a filter must not make a foreign pin, or a failed one, look like ours.
+        same = None if cid is None else cid.v1()
+        return [pin for pin in found.values() if pin.status in statuses and (same is None or pin.cid.v1() == same)]
 
     def rm(self, requestid: str) -> None:
         """See `PinTarget.rm`."""

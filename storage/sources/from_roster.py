@@ -45,18 +45,24 @@ def sources_of(
 def reading_side(provider: Provider, env: Mapping[str, str], redirects: NetGuard | None = None) -> Source | None:
     """How one provider is read back from: a kept dataset must come from who keeps it. None where nobody said how.
 
-    Of a kubo, a cluster or a pinning service that is the `gateway` that its roster entry names.
+    Of a kubo, a cluster or a pinning service that is the `gateway` that its roster entry names. It is asked for what it
+    has itself (`only-if-cached`, trustless gateway specification): one that fetches from others to answer us is not
+    what is meant, though nothing proves that it does not.
     """
     redirects = redirects or NetGuard()
+    headers = {"Cache-Control": "only-if-cached"}
     if provider.kind in READABLE_KINDS:
-        return _of_provider(provider, env, redirects)
+        return _of_provider(provider, env, redirects, headers)
     if provider.gateway is None:
         return None
-    return Gateway(provider.name, Endpoint(provider.gateway, ca_file=provider.ca_file, redirect_guard=redirects))
+    return Gateway(provider.name, Endpoint(provider.gateway, headers, provider.ca_file, redirect_guard=redirects))
 
 
-def _of_provider(provider: Provider, env: Mapping[str, str], redirects: NetGuard) -> Source:
-    endpoint = Endpoint(provider.url, provider.headers(env), provider.ca_file, redirect_guard=redirects)
+def _of_provider(
+    provider: Provider, env: Mapping[str, str], redirects: NetGuard, more: Mapping[str, str] | None = None
+) -> Source:
+    headers = {**provider.headers(env), **(more or {})}
+    endpoint = Endpoint(provider.url, headers, provider.ca_file, redirect_guard=redirects)
     if provider.kind == "mirror":
         return Mirror(
             provider.name, endpoint,

@@ -328,8 +328,8 @@ def _drain(response: http.client.HTTPResponse) -> bool:
 
 def _status_error(response: http.client.HTTPResponse) -> PeerError:
     status = response.status
-    if status == 404:
-        return MissingError("404")
+    if status in (404, 412):  # 412: not here, and it was asked with `only-if-cached`
+        return MissingError(str(status))
     if status in (401, 403, 410, 451):
         return WithheldError(f"{status} {response.reason}"[:60], hint=_REFUSED if status in (401, 403) else "")
     hint = _LATER if status == 429 or status >= 500 else "check the address: it does not answer as a source does"

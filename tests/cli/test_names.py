@@ -91,7 +91,10 @@ def test_wrong_turns_are_said_so(command: Command, dataset: Dataset, env: dict[s
     failed("name", "publish", "mini", dataset.uri, "--to", "http://127.0.0.1:9", "--ttl", "3d").failed(
         2, "config", "TTL"
     )
-    failed("name", "publish", "mini", dataset.uri, "--to", "http://127.0.0.1:9").failed(3, "unavailable", "no place")
+    failed("name", "publish", "mini", dataset.uri, "--to", "http://127.0.0.1:9").failed(3, "unavailable", "--first")
+    failed("name", "publish", "mini", dataset.uri, "--to", "http://127.0.0.1:9", "--first").failed(
+        3, "unavailable", "no place"
+    )
     failed("name", "resolve", "nobody", "--from", "http://127.0.0.1:9").failed(2, "config", "not a name")
     failed("name", "resolve", name).failed(2, "config", "--from")
     failed("pin", "add", f"ipns://{name}").failed(2, "config", "name resolve")
@@ -105,16 +108,18 @@ def test_keys_travel_in_files_that_only_the_owner_reads(command: Command, env: d
     made = command("key", "gen", "one", "--passphrase-file", secret, "--json", **env).json()
     assert made["encrypted"] is True
     command("key", "export", "one", "-o", tmp_path / "a", "--json", **env).failed(2, "config", "--passphrase-file")
-    for form in ("pem", "libp2p"):
-        done = command(
-            "key", "export", "one", "-o", tmp_path / form, "--format", form, "--passphrase-file", secret, **env
-        )
-        assert done.code == 0, done
-        assert stat.S_IMODE((tmp_path / form).stat().st_mode) == 0o600
+    export = ("key", "export", "one", "--passphrase-file", secret)
+    command(*export, "-o", tmp_path / "x", "--format", "libp2p", "--json", **env).failed(2, "config", "--no-passphrase")
+    for form, bare in (("pem", False), ("pem", True), ("libp2p", True)):
+        path = tmp_path / f"{form}-{bare}"
+        done = command(*export, "-o", path, "--format", form, *(["--no-passphrase"] if bare else []), "--json", **env)
+        assert done.json()["encrypted"] is not bare
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert "correct horse" not in done.out + done.err
-        taken = command("key", "import", f"from-{form}", tmp_path / form, "--json", **env).json()
-        assert (taken["name"], taken["encrypted"]) == (made["name"], False)
-    again = command("key", "export", "one", "-o", tmp_path / "pem", "--passphrase-file", secret, "--json", **env)
+        opened = [] if bare else ["--passphrase-file", secret]
+        taken = command("key", "import", f"from-{form}-{bare}", path, *opened, "--json", **env).json()
+        assert (taken["name"], taken["encrypted"]) == (made["name"], not bare)
+    again = command("key", "export", "one", "-o", tmp_path / "pem-True", "--passphrase-file", secret, "--json", **env)
     again.failed(2, "config", "cannot be written")
     secret.write_text("wrong\n")
     command("key", "export", "one", "-o", tmp_path / "b", "--passphrase-file", secret, "--json", **env).failed(

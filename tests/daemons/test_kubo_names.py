@@ -7,7 +7,7 @@ import pytest
 
 from holdfast.configs.roster import Provider
 from holdfast.storage.cid import CID
-from holdfast.storage.names.advance import Lifetime, advance
+from holdfast.storage.names.advance import Lifetime, advance, path_of
 from holdfast.storage.names.http_place import HttpPlace
 from holdfast.storage.names.key import PrivateKey
 from holdfast.storage.names.known import KnownNames
@@ -34,8 +34,8 @@ def place(url: str) -> HttpPlace:
 
 def test_kubo_accepts_our_record_and_says_what_we_meant(kubo: Kubo, root: CID, tmp_path: Path) -> None:
     key = PrivateKey.generate()
-    first = advance(key, CID.parse("bafkqaaa"), None, time.time_ns(), HOUR)
-    record = advance(key, root, first, time.time_ns(), HOUR)
+    first = advance(key, path_of(CID.parse("bafkqaaa")), None, time.time_ns(), HOUR)
+    record = advance(key, path_of(root), first, time.time_ns(), HOUR)
     (tmp_path / "record").write_bytes(record.data)
     seen = kubo.json("name", "inspect", f"--verify={key.name}", tmp_path / "record")
     assert seen["Validation"]["Valid"] is True, seen
@@ -77,9 +77,9 @@ def test_keys_go_both_ways(kubo: Kubo, tmp_path: Path, form: str) -> None:
 def test_kubo_keeps_our_name_by_its_routing_interface(kubo: Kubo, root: CID, tmp_path: Path) -> None:
     key, known = PrivateKey.generate(), KnownNames(tmp_path / "known")
     places = places_of([kubo.gateway], env={})
-    first = point(key, CID.parse("bafkqaaa"), places, known, time.time_ns(), HOUR)
+    first = point(key, CID.parse("bafkqaaa"), places, known, HOUR)
     assert [problem for _, problem in first.places] == [""]
-    point(key, root, places, known, time.time_ns(), HOUR)
+    point(key, root, places, known, HOUR)
     assert kubo.text("name", "resolve", f"/ipns/{key.name}") == f"/ipfs/{root}"
     found = resolve(key.name, places, KnownNames(tmp_path / "reader"), time.time_ns())
     assert (found.record.uri.root, found.record.sequence) == (root, 1)
@@ -99,5 +99,5 @@ def test_kubo_publishes_to_our_peer_and_resolves_from_it(kubo: Kubo, root: CID, 
             assert read_record(name, data).uri.root == root
             assert reader.text("name", "resolve", f"/ipns/{name}") == f"/ipfs/{root}"
             ours = PrivateKey.generate()
-            point(ours, root, places_of([node.url], env={}), KnownNames(tmp_path / "known"), time.time_ns(), HOUR)
+            point(ours, root, places_of([node.url], env={}), KnownNames(tmp_path / "known"), HOUR)
             assert reader.text("name", "resolve", f"/ipns/{ours.name}") == f"/ipfs/{root}"

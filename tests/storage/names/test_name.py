@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from holdfast.storage.cid import CID, RAW
-from holdfast.storage.errors import ConfigError
+from holdfast.storage.errors import ConfigError, DiskFullError
 from holdfast.storage.multibase import BASE58, to_digits
 from holdfast.storage.names.key import PrivateKey, is_signed
 from holdfast.storage.names.keys import Keys
@@ -88,11 +88,11 @@ def test_wrong_key_files_are_named_and_nothing_is_shown() -> None:
 
 def test_the_folder_of_keys(tmp_path: Path) -> None:
     keys = Keys(tmp_path / "repo/keys")
-    assert keys.ls() == []
+    assert keys.ls() == ([], [])
     plain, secret = PrivateKey.generate(), PrivateKey.generate()
     keys.add("plain", plain)
     listed = keys.add("secret", secret, b"word")
-    assert [(key.label, key.encrypted) for key in keys.ls()] == [("plain", False), ("secret", True)]
+    assert [(key.label, key.encrypted) for key in keys.ls()[0]] == [("plain", False), ("secret", True)]
     assert keys.find(str(secret.name)) == keys.find("secret") == listed
     assert keys.load("plain").name == plain.name
     assert keys.load("secret", b"word").name == secret.name
@@ -106,7 +106,7 @@ def test_the_folder_of_keys(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(ConfigError):
             call()
-    assert len(keys.ls()) == 2
+    assert len(keys.ls()[0]) == 2
     assert keys.load("plain").name == plain.name
 
 
@@ -130,3 +130,28 @@ def test_a_damaged_or_swapped_key_file_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "b.pem").write_bytes(os.urandom(100))
     with pytest.raises(ConfigError, match="names no key"):
         keys.load("b")
+
+
+def test_one_bad_file_hides_no_other_key(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    good = PrivateKey.generate()
+    keys.add("good", good)
+    keys.add("open", PrivateKey.generate())
+    (tmp_path / "open.pem").chmod(0o644)
+    (tmp_path / "empty.pem").touch(mode=0o600)
+    (tmp_path / "my copy.pem").write_text("of something")
+    found, problems = keys.ls()
+    assert [key.label for key in found] == ["good"]
+    assert len(problems) == 2
+    assert keys.find(str(good.name)).label == keys.find("good").label == "good"
+
+
+def test_a_key_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a kill before the end: nothing under the label, and nothing that blocks it."""
+    keys = Keys(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(DiskFullError):
+            keys.add("a", PrivateKey.generate())
+    assert list(tmp_path.iterdir()) == []
+    keys.add("a", PrivateKey.generate())

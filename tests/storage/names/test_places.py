@@ -1,5 +1,7 @@
 """Names kept by our own peers, and asked for over HTTP."""
 
+import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +19,14 @@ from holdfast.storage.errors import (
     UnreachableError,
     WithheldError,
 )
-from holdfast.storage.names.advance import Lifetime, advance
+from holdfast.storage.names.advance import Lifetime, advance, path_of
 from holdfast.storage.names.follow import follow
 from holdfast.storage.names.http_place import RECORD_TYPE, HttpPlace
 from holdfast.storage.names.key import PrivateKey
 from holdfast.storage.names.known import KnownNames
 from holdfast.storage.names.moment import S
 from holdfast.storage.names.places import places_of
-from holdfast.storage.names.publish import Pointed, point
+from holdfast.storage.names.publish import Pointed, point, renew
 from holdfast.storage.names.record import Record, sign_record
 from holdfast.storage.names.watch import watch
 from holdfast.storage.uri import DatasetUri, NameUri
@@ -37,11 +39,11 @@ HOUR = Lifetime(3600 * S, 60 * S)
 
 
 def place(url: str, **more: str) -> HttpPlace:
-    return HttpPlace(Provider(name="alice", kind="peer", url=url, **more), env={"TOKEN": "s3cret"})
+    return HttpPlace(Provider(name="alice", kind="peer", url=url, **more), env={"TOKEN": "s3cret", "OTHER": "0ther"})
 
 
 def fresh(number: int, before: Record | None = None) -> Record:
-    return advance(KEY, ROOTS[number], before, time.time_ns())
+    return advance(KEY, path_of(ROOTS[number]), before, time.time_ns())
 
 
 @pytest.fixture
@@ -108,7 +110,7 @@ def test_writing_takes_the_token_of_a_peer_and_reading_does_not(tmp_path: Path) 
         for headers in ({}, {"token_env": "OTHER"}):
             with pytest.raises(ConfigError) as caught:
                 place(node.url, **headers).put(KEY.name, fresh(0).data)
-            assert "s3cret" not in caught.value.message
+            assert "0ther" not in f"{caught.value.message} {caught.value.hint}"
         place(node.url, token_env="TOKEN").put(KEY.name, fresh(0).data)
         assert place(node.url).get(KEY.name) is not None
 
@@ -159,10 +161,10 @@ def test_pointing_gives_the_record_to_all_and_says_who_did_not_take_it(
 ) -> None:
     with MirrorServer(tmp_path / "none") as nobody:
         places = places_of([node.url, nobody.url, "http://127.0.0.1:9"], env={})
-        found = point(KEY, ROOTS[0], places, known, time.time_ns(), HOUR)
+        found = point(KEY, ROOTS[0], places, known, HOUR, first=True)
     assert [problem == "" for _, problem in found.places] == [True, False, False]
     assert known.get(KEY.name) == found.record
-    second = point(KEY, ROOTS[1], places_of([node.url], env={}), known, time.time_ns(), HOUR)
+    second = point(KEY, ROOTS[1], places_of([node.url], env={}), known, HOUR)
     assert (second.record.sequence, second.record.parent) == (1, f"/ipfs/{ROOTS[0]}")
 
 
@@ -170,17 +172,58 @@ def test_a_key_on_two_machines_counts_on_from_what_the_other_signed(node: Runnin
     places = places_of([node.url], env={})
     for number in range(4):
         memory = KnownNames(tmp_path / f"machine{number % 2}.sqlite")
-        found = point(KEY, ROOTS[number], places, memory, time.time_ns(), HOUR)
+        found = point(KEY, ROOTS[number], places, memory, HOUR)
         assert found.record.sequence == number
 
 
 def test_what_nobody_took_is_remembered_and_given_away_later(node: RunningNode, known: KnownNames) -> None:
     with pytest.raises(UnavailableError, match="no place took"):
-        point(KEY, ROOTS[0], places_of(["http://127.0.0.1:9"], env={}), known, time.time_ns(), HOUR)
-    again = point(KEY, ROOTS[0], places_of([node.url], env={}), known, time.time_ns(), HOUR)
-    assert (again.record.sequence, again.places[0][1]) == (0, "")
+        point(KEY, ROOTS[0], places_of(["http://127.0.0.1:9"], env={}), known, HOUR, first=True)
+    again = point(KEY, ROOTS[0], places_of([node.url], env={}), known, HOUR)
+    assert (again.record.sequence, again.places[0][1]) == (1, ""), "it ends later than what nobody saw"
     with pytest.raises(ConfigError, match="nobody to keep"):
-        point(KEY, ROOTS[0], [], known, time.time_ns(), HOUR)
+        point(KEY, ROOTS[0], [], known, HOUR)
+
+
+def test_a_key_does_not_begin_anew_while_a_place_cannot_be_asked(node: RunningNode, tmp_path: Path) -> None:
+    """A new machine, or a lost memory: sequence 0 would be below what is out there."""
+    places = places_of([node.url, "http://127.0.0.1:9"], env={})
+    memory = KnownNames(tmp_path / "memory.sqlite")
+    with pytest.raises(UnavailableError, match="not all could be asked"):
+        point(KEY, ROOTS[0], places, memory, HOUR)
+    assert memory.get(KEY.name) is None
+    assert place(node.url).get(KEY.name) is None
+    assert point(KEY, ROOTS[0], places, memory, HOUR, first=True).record.sequence == 0
+    assert point(KEY, ROOTS[1], places, memory, HOUR).record.sequence == 1
+
+
+def test_two_publishers_on_one_machine_never_sign_one_sequence_twice(node: RunningNode, tmp_path: Path) -> None:
+    places = places_of([node.url], env={})
+    found: list[Pointed] = []
+
+    def work(number: int) -> None:
+        found.append(point(KEY, ROOTS[number], places, KnownNames(tmp_path / "shared.sqlite"), HOUR))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(item.record.sequence for item in found) == [0, 1, 2, 3]
+
+
+def test_renewing_keeps_whatever_the_name_points_at(node: RunningNode, known: KnownNames) -> None:
+    places = places_of([node.url], env={})
+    for value in (
+        f"/ipfs/{ROOTS[0]}/a/path",
+        f"/ipns/{PrivateKey.generate().name}",
+        "/ipfs/QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn",
+    ):
+        known.forget(KEY.name)
+        key = PrivateKey.generate()
+        known.note(sign_record(key, value, sequence=3, validity_ns=time.time_ns() + S))
+        found = renew(key, places, known, HOUR)
+        assert (found.record.value, found.record.sequence) == (value, 3)
 
 
 def test_following_a_name_to_its_root_and_below(node: RunningNode, tmp_path: Path) -> None:
@@ -207,16 +250,17 @@ def test_a_name_may_point_at_a_name_but_not_in_a_circle(node: RunningNode, tmp_p
 
 
 class Clock:
-    """A clock that only sleeping moves, and that ends the watch after so many sleeps."""
+    """A clock that only sleeping moves, and that ends the watch after so many seconds."""
 
-    def __init__(self, sleeps: int) -> None:
-        self.ns, self.slept, self.left = time.time_ns(), list[float](), sleeps
+    def __init__(self, seconds: float) -> None:
+        self.ns, self.slept = time.time_ns(), list[float]()
+        self.end_ns = self.ns + int(seconds * S)
 
     def sleep(self, seconds: float) -> None:
+        assert seconds <= 60, "it looks at the clock every minute"
         self.slept.append(seconds)
         self.ns += int(seconds * S)
-        self.left -= 1
-        if not self.left:
+        if self.ns > self.end_ns:
             raise KeyboardInterrupt
 
 
@@ -232,38 +276,56 @@ def watched(
     return found
 
 
-def test_watching_signs_again_before_the_end(node: RunningNode, known: KnownNames) -> None:
-    point(KEY, ROOTS[1], places_of([node.url], env={}), known, time.time_ns(), HOUR)
-    clock = Clock(4)
-    found = watched([node.url], known, clock, lambda error: pytest.fail(error.message))
+def test_watching_signs_again_at_half_time(node: RunningNode, known: KnownNames) -> None:
+    point(KEY, ROOTS[1], places_of([node.url], env={}), known, HOUR)
+    found = watched([node.url], known, Clock(1800), lambda error: pytest.fail(error.message))
     assert [item.record.sequence for item in found] == [1] * 4, "which ends sooner than the one before, and counts"
     ends = [item.record.validity_ns for item in found]
-    assert ends == sorted(set(ends))
-    assert clock.slept == [pytest.approx(500)] * 4
-    data = place(node.url).get(KEY.name)
-    assert data == found[-1].record.data
+    assert [round((later - earlier) / S) for earlier, later in itertools.pairwise(ends)] == [500] * 3
+    assert place(node.url).get(KEY.name) == found[-1].record.data
 
 
 def test_watching_renews_what_was_moved_elsewhere(node: RunningNode, known: KnownNames, tmp_path: Path) -> None:
     places = places_of([node.url], env={})
-    point(KEY, ROOTS[1], places, known, time.time_ns(), HOUR)
+    point(KEY, ROOTS[1], places, known, HOUR)
     other = KnownNames(tmp_path / "other.sqlite")
-    point(KEY, ROOTS[2], places, other, time.time_ns(), HOUR)
-    (found,) = watched([node.url], known, Clock(1), lambda error: pytest.fail(error.message))
-    assert (found.record.value, found.record.sequence) == (f"/ipfs/{ROOTS[2]}", 2)
+    point(KEY, ROOTS[2], places, other, HOUR)
+    (found,) = watched([node.url], known, Clock(100), lambda error: pytest.fail(error.message))
+    assert found.record.value == f"/ipfs/{ROOTS[2]}"
+
+
+def test_a_place_that_was_down_is_given_the_record_a_minute_later(node: RunningNode, known: KnownNames) -> None:
+    class Late:
+        name, tries, record = "late", 0, b""
+
+        def get(self, name: object) -> None:
+            return None
+
+        def put(self, name: object, record: bytes) -> None:
+            self.tries += 1
+            if self.tries < 3:
+                raise UnreachableError("down")
+            self.record = record
+
+    known.note(fresh(1))
+    late, clock, found = Late(), Clock(300), list[Pointed]()
+    with pytest.raises(KeyboardInterrupt):
+        watch(
+            KEY, [*places_of([node.url], env={}), late], known, Lifetime(1000 * S, 10 * S), on_signed=found.append,
+            on_error=lambda error, _: pytest.fail(error.message), clock_ns=lambda: clock.ns, sleep=clock.sleep,
+        )  # fmt: skip
+    assert (found[0].left, late.tries, late.record) == (("late",), 3, found[0].record.data)
 
 
 def test_watching_goes_on_while_nobody_takes_the_record(known: KnownNames) -> None:
     known.note(fresh(1))
     errors: list[HoldfastError] = []
-    clock = Clock(3)
-    assert watched(["http://127.0.0.1:9"], known, clock, errors.append) == []
+    assert watched(["http://127.0.0.1:9"], known, Clock(150), errors.append) == []
     assert [type(error) for error in errors] == [UnavailableError] * 3
-    assert clock.slept == [60.0] * 3
 
 
 def test_watching_a_name_without_a_record_ends_at_once(node: RunningNode, known: KnownNames) -> None:
-    with pytest.raises(UnavailableError, match="no record to sign again"):
+    with pytest.raises(ConfigError, match="no record to sign again"):
         watch(KEY, places_of([node.url], env={}), known, HOUR, on_signed=print, on_error=print)
 
 
