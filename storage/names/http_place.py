@@ -67,4 +67,6 @@ def _absent(reply: Reply) -> bool:
     """Whether the answer says that there is no record, or that this is no such interface."""
     if reply.status == 200:
         return True  # IPIP-0513: 200 with text
+    if reply.status == 500:
+        return b"not found" in reply.body  # Kubo 0.43: "routing: not found"
     return (400 <= reply.status < 500 and reply.status not in (401, 403, 429)) or reply.status == 501

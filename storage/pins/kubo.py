@@ -1,7 +1,8 @@
 """`KuboPins`: a Kubo that is asked to keep a DAG: it is given a CAR, or fetches what it lacks by itself.
 
-Who is there is asked by ipfshttpclient's `Client` (never `connect`, which refuses every Kubo of today); what streams or
-must not lose an error goes through `KuboRpc` (facts: ipfs.md §3).
+The control plane is ipfshttpclient's `Client` (never `connect`, which refuses every Kubo of today); what streams or
+must not lose an error goes through `KuboRpc` (facts: ipfs.md §3), and so does all where the address is https or has a
+path.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..control import Reply, refusal
 from ..errors import ConfigError, FormatError, HoldfastError, MissingError, PeerError, UnreachableError, WrongBytesError
 from ..multiaddr import multiaddr_of
 from ..printable import printable
-from .kubo_rpc import CALL, LIST, KuboRpc
+from .kubo_rpc import CALL, LIST, KuboRpc, failure
 from .pin import Pin, Status
 
 T = TypeVar("T")
@@ -137,20 +138,31 @@ class KuboPins:
         if pull is not None:
             pull.stop.set()
         try:
-            for _ in self._rpc.objects("pin/rm", {"arg": str(cid), "recursive": "true"}, CALL):
-                pass
+            if self._plain:
+                self._control(lambda client: client.pin.rm(str(cid)))
+            else:
+                for _ in self._rpc.objects("pin/rm", {"arg": str(cid), "recursive": "true"}, CALL):
+                    pass
         except PeerError as error:
             if not any(words in error.message for words in _NOT_PINNED):
                 raise
 
     def version(self) -> str:
         """Of the Kubo there. Raises `PeerError` where nobody answers, or something else does."""
+        if self._plain:
+            found = self._control(lambda client: client.version())
+        else:
+            found = next(self._rpc.objects("version", {}, CALL), {})
+        version = found.get("Version") if isinstance(found, Mapping) else None
+        if not isinstance(version, str):
+            raise WrongBytesError(f"{self.name} does not say its version: it is no Kubo")
+        return printable(version, 100)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether ipfshttpclient can reach it: it takes no https, and no path."""
         parts = urlsplit(self.provider.url)
-        if parts.scheme == "http" and not parts.path.strip("/"):
-            return printable(str(self._control(lambda client: client.version()["Version"])), 100)
-        for found in self._rpc.objects("version", {}, CALL):  # ipfshttpclient takes no other addresses
-            return printable(str(found.get("Version")), 100)
-        raise WrongBytesError(f"{self.name} does not say its version")
+        return parts.scheme == "http" and not parts.path.strip("/")
 
     def close(self) -> None:
         """See `PinTarget.close`. What Kubo fetches for us ends."""
@@ -191,6 +203,8 @@ class KuboPins:
         try:
             with ipfshttpclient.Client(multiaddr_of(self.provider.url), headers=headers, timeout=_CALL_S) as client:
                 return call(client)
+        except ipfshttpclient.exceptions.ErrorResponse as error:
+            raise failure(self.name, str(error)) from error
         except ipfshttpclient.exceptions.StatusError as error:
             status = int(getattr(getattr(error.original, "response", None), "status_code", 0) or 0)
             reply = Reply(status, b"", authorized="Authorization" in headers)

@@ -136,6 +136,8 @@ class KuboRpc:
             if answer.status != 200:
                 raise self._refused(answer, authorized="Authorization" in headers)
             yield from self._lines(answer, bounds.objects)
+        except TruncatedError as error:
+            raise _blamed(name, error, bounds, late=cut.done.is_set()) from error
         except HoldfastError:
             raise
         except Exception as error:
@@ -183,9 +185,9 @@ class KuboRpc:
             if found.get("Type") == "error":
                 raise failure(name, str(found.get("Message") or ""))
             yield found
-        if answer.length or (answer.chunked and not answer.isclosed()):  # readline ends in silence where it is cut
-            raise TruncatedError(f"{name}: the answer ended early")
         assert isinstance(answer, _WithTrailers)
+        if answer.length or (answer.chunked and not answer.whole):  # readline ends in silence where it is cut
+            raise TruncatedError(f"{name}: the answer ended early")
         if said := answer.trailers.get(_STREAM_ERROR):
             raise failure(name, said)
 
@@ -254,11 +256,13 @@ class _WithTrailers(http.client.HTTPResponse):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.trailers: dict[str, str] = {}
+        self.whole = False  # whether the last chunk and its trailers came
 
     def _read_and_discard_trailer(self) -> None:
         for _ in range(100):
             line = self.fp.readline(_MAX_LINE_BYTES + 1)
             if line in (b"\r\n", b"\n", b""):
+                self.whole = bool(line)
                 return
             name, _, value = line.decode("utf-8", "replace").partition(":")
             self.trailers[name.strip().lower()] = value.strip()

@@ -26,7 +26,7 @@ def versions(command: Command, tmp_path: Path) -> tuple[Path, str, str]:
     with (source / "a.bin").open("ab") as file:
         file.write(b"z" * LEAF)
     (source / "d.bin").unlink()
-    (source / "e.bin").write_bytes(b"e" * 2 * LEAF)
+    (source / "e.bin").write_bytes(b"e" * LEAF + b"f" * LEAF)
     second = command("publish", source, "--leaf-size", "16KiB", *options)
     assert second.code == 0, second
     assert second.json()["new_bytes"] == 13 * LEAF

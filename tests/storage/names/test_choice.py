@@ -147,7 +147,7 @@ def test_one_honest_place_is_enough(known: KnownNames) -> None:
     found = resolve(KEY.name, places, known, NOW)
     assert found.record == version(6)
     assert found.places == ("honest",)
-    assert [text.partition(":")[0] for text in found.warnings] == ["down", "empty", "liar", "long"]
+    assert [text.partition(":")[0] for text in found.warnings] == ["empty", "down", "liar", "long"]
 
 
 def test_nobody_knows_and_nobody_to_ask(known: KnownNames) -> None:
