@@ -61,8 +61,11 @@ class Control:
         headers: Mapping[str, str] | None = None,
         max_bytes: int = MAX_ANSWER_BYTES,
         timeout_s: float = _TOTAL_S,
+        cut: str = "",
     ) -> Reply:
         """One request below the provider's URL. No redirect is followed: a token is not sent elsewhere.
+
+        `cut`: where the content type holds this, what goes beyond `max_bytes` is not read, and no error.
 
         Raises `UnreachableError`, `SlowError`, `OversizeError`; `ConfigError` for a token or CA file that cannot be
         read. A refusal is an answer: see `refusal`.
@@ -76,7 +79,7 @@ class Control:
         url, name = self.provider.url.rstrip("/") + target, self.provider.name
         try:
             status, kind, answer = _run(
-                _request(method, url, sent, body, self._context(), _proxy(url), max_bytes, timeout_s)
+                _request(method, url, sent, body, self._context(), _proxy(url), max_bytes, timeout_s, cut)
             )
         except TimeoutError as error:
             raise SlowError(f"{name} did not answer in time") from error
@@ -114,7 +117,7 @@ def refusal(name: str, reply: Reply, reason: str, what: str) -> ConfigError | Pe
 
 async def _request(
     method: str, url: str, headers: Mapping[str, str], data: bytes | None, tls: ssl.SSLContext | None,
-    proxy: str | None, max_bytes: int, timeout_s: float,
+    proxy: str | None, max_bytes: int, timeout_s: float, cut: str,
 ) -> tuple[int, str, bytes]:  # fmt: skip
     timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
     async with (
@@ -123,15 +126,17 @@ async def _request(
             method, url, headers=headers, data=data, ssl=tls or True, proxy=proxy, allow_redirects=False
         ) as answer,
     ):
-        encoding = answer.headers.get("Content-Encoding", "identity")
+        encoding, kind = answer.headers.get("Content-Encoding", "identity"), answer.headers.get("Content-Type", "")
         if encoding != "identity":
             raise WrongBytesError(f"the answer is encoded ({printable(encoding, 20)}), although identity was asked for")
         body = bytearray()
         async for part in answer.content.iter_any():
             body += part
             if len(body) > max_bytes:
+                if cut and cut in kind:
+                    break
                 raise OversizeError(f"the answer is longer than {max_bytes} bytes")
-        return answer.status, answer.headers.get("Content-Type", ""), bytes(body)
+        return answer.status, kind, bytes(body[:max_bytes])
 
 
 def _proxy(url: str) -> str | None:

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-_BLOCK = re.compile(r"^<!-- (run|serve|save: (\S+)) -->\n```(?:sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^<!-- (run|serve|save: (\S+)) -->\n```(?:sh|python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PORT = re.compile(r"\b43\d\d\b")
 _PATH = re.compile(r"`((?:benchmarks|configs|docs|holdfast/(?:cli|demo)|loaders|pipeline|storage|tests)/[\w./-]*)`")
 _LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
@@ -37,6 +37,8 @@ def _script(folder: Path) -> str:
     """All marked blocks as one shell script; files that blocks are saved as are written into `folder`."""
     text = README.read_text()
     lines = ["set -eu", "trap 'kill $(jobs -p)' EXIT"]
+    for port in sorted(set(_PORT.findall(text))):
+        text = text.replace(port, _free_port())
     for number, (mark, name, body) in enumerate(_BLOCK.findall(text)):
         if name:
             (folder / name).write_text(body)
@@ -44,10 +46,7 @@ def _script(folder: Path) -> str:
             lines.append(_SERVE.format(command=body.strip(), number=number))
         else:
             lines.append(body)
-    script = "\n".join(lines)
-    for port in sorted(set(_PORT.findall(script))):
-        script = script.replace(port, _free_port())
-    return script
+    return "\n".join(lines)
 
 
 @pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl")

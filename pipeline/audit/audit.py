@@ -60,7 +60,9 @@ def audit(
     if not 1 <= samples <= MAX_SAMPLES:
         raise ConfigError(f"{samples} samples are not possible", hint=f"give --samples 1 to {MAX_SAMPLES}")
     salt = _seed(seed)
-    chosen = choose_sources(sources, redirects=redirects)
+    chosen = [source for source in choose_sources(sources, redirects=redirects) if source.trusted]
+    if not chosen:
+        raise ConfigError("nobody to audit: routers keep nothing", hint="name providers: --from URL, or in the roster")
     with Session(where, chosen, policy=user_policy(None)) as session:
         drawing = drawn(session.tree, where, salt, samples)
     done = 0

@@ -86,7 +86,7 @@ class FetchEngine:
         self.sources = {source.name: source for source in sources}
         if len(self.sources) != len(sources):
             raise ValueError("two sources have one name")
-        scores = [Score(source.name, source.max_rate) for source in sources]
+        scores = [Score(source.name, source.max_rate, trusted=source.trusted) for source in sources]
         self.planner = Planner(scores, self.policy, seed=os.getpid())
         self._evidence, self._clock = evidence, clock
         lock = threading.RLock()

@@ -6,8 +6,9 @@ What it holds:
 * a `Score` per source.
 
 Rules, in the order in which `next` applies them:
-1. The most urgent want goes to the ready source that would finish it first. A source that is demoted is asked only
-   when every other one is down or has not got the leaf; one that sent this very leaf wrong is never asked for it again.
+1. The most urgent want goes to the ready source that would finish it first. A source that the user did not name, and
+   behind it one that is demoted, is asked only when every other one is down or has not got the leaf; one that sent this
+   very leaf wrong is never asked for it again.
 2. A source much slower than one that is merely busy takes the *least* urgent want instead.
 3. With nothing queued, an idle source helps: it steals the second half of a slow run, or repeats a stalled one
    (hedging; at most `hedge_share` of all bytes unless the other one is silent). A leaf of which all requests are
@@ -137,10 +138,10 @@ class Planner:
 
     def _assign(self, want: Want, ready: list[Score], now: float) -> Start | None:
         holders = [score for score in self.scores.values() if self._may_have(want, score, now)]
-        # the last resort: only demoted sources may have it, or the others are all down
-        holders = [
-            score for score in holders if not score.demoted and (not score.failures or score in ready)
-        ] or holders
+        # those that nobody named come behind all others that may have it and are not down; then the last resort: only
+        # demoted sources may have it, or the others are all down
+        able = [score for score in holders if not score.demoted and (not score.failures or score in ready)]
+        holders = [score for score in able if score.trusted] or able or holders
         candidates = [score for score in ready if score in holders]
         if not candidates:
             return None
@@ -215,7 +216,7 @@ class Planner:
             for score in ready:
                 if not all(score.name not in asked[want.key] and self._may_have(want, score, now) for want in left):
                     continue
-                if score.demoted or (score.failures and not silent):
+                if score.demoted or ((score.failures or not score.trusted) and not silent):
                     continue
                 gain = remaining_s - 2 * score.expected_s(left_bytes // 2 if len(left) > 1 else left_bytes)
                 if gain > 0.05 and (best is None or gain > best[0]):

@@ -37,6 +37,7 @@ class Score:
     retry_at: float = 0.0
     allowed_at: float = 0.0  # by max_rate
     demoted: bool = False
+    trusted: bool = True
     requests: int = 0
     bytes: int = 0
     wrong: int = 0

@@ -16,6 +16,7 @@ from .netguard import NetGuard
 from .source import Source
 
 READABLE_KINDS = ("peer", "gateway", "mirror")
+ROUTING_KINDS = ("router",)
 
 
 def sources_of(
@@ -30,16 +31,28 @@ def sources_of(
         text = os.fspath(given)
         given = [text] if text.startswith(("http://", "https://")) else Roster.load(Path(text))
     if isinstance(given, Roster):
-        sources = [
+        sources: list[Source] = [
             _of_provider(provider, env, redirects) for provider in given.providers if provider.kind in READABLE_KINDS
         ]
+        if any(provider.kind in ROUTING_KINDS for provider in given.providers):
+            sources += _routed(given, env, redirects)
         if not sources:
             raise ConfigError(
                 "the roster names nothing that can be read from",
-                hint=f"add a provider of kind {', '.join(READABLE_KINDS)}",
+                hint=f"add a provider of kind {', '.join((*READABLE_KINDS, *ROUTING_KINDS))}",
             )
         return sources
     return sources_of_urls(given, redirects)
+
+
+def _routed(roster: Roster, env: Mapping[str, str], redirects: NetGuard) -> list[Source]:
+    """Places for gateways that the roster's routers may name."""
+    from ..names.router import Router  # with the client for control calls: 150 ms, which a roster without pays not
+    from .found import MAX_FOUND, Finder, Found
+
+    routers = [Router(provider, env=env) for provider in roster.providers if provider.kind in ROUTING_KINDS]
+    finder = Finder(routers, redirects)
+    return [Found(finder, number) for number in range(MAX_FOUND)]
 
 
 def reading_side(provider: Provider, env: Mapping[str, str], redirects: NetGuard | None = None) -> Source | None:

@@ -20,6 +20,8 @@ _RAW = {"Accept": "application/vnd.ipld.raw"}
 class Gateway:
     """A `Source` over a trustless gateway."""
 
+    trusted = True
+
     def __init__(self, name: str, endpoint: Endpoint, *, max_rate: int | None = None) -> None:
         self.name, self.url, self.max_rate = name, endpoint.url, max_rate
         self._http = HttpClient(endpoint)

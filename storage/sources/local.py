@@ -13,6 +13,7 @@ class Local:
     """A `Source` over a block store."""
 
     max_rate: int | None = None
+    trusted = True
 
     def __init__(self, store: BlockStore, *, name: str = "(repository)", url: str = "") -> None:
         self.name, self.url, self._store = name, url, store

@@ -29,6 +29,8 @@ _LATER = (429, 503)  # to be asked later, and no third time now
 class Probed:
     """A `Source` that becomes a `Gateway` or a `Mirror`."""
 
+    trusted = True
+
     def __init__(self, name: str, endpoint: Endpoint, *, max_rate: int | None = None) -> None:
         self.name, self.url, self.max_rate = name, endpoint.url, max_rate
         self._endpoint = endpoint

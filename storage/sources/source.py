@@ -52,6 +52,10 @@ class Source(Protocol):
     def max_rate(self) -> int | None:
         """Bytes per second that we ask of it at most, or None."""
 
+    @property
+    def trusted(self) -> bool:
+        """Whether the user named it. One that others named is the last to be asked."""
+
     def fetch_block(self, cid: CID, root: CID, transfer: Transfer, place: Place | None = None) -> bytes:
         """One block of at most 2 MiB, unverified. `root` is the dataset it belongs to.
 

@@ -25,6 +25,7 @@ class Memory:
     """A `Source` of `DATA`."""
 
     max_rate: int | None = None
+    trusted = True
 
     def __init__(self, name: str, failure: Exception | None = None) -> None:
         self.name = self.url = name

@@ -60,7 +60,7 @@ def test_a_wait_ends_when_the_clock_of_the_engine_does() -> None:
     go = threading.Event()
 
     class Silent:
-        name, url, max_rate = "one", "http://one", None
+        name, url, max_rate, trusted = "one", "http://one", None, True
 
         def fetch_leaves(self, file: FileRef, first: int, last: int, *_: Any) -> None:
             go.wait(20)

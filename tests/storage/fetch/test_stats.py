@@ -15,6 +15,7 @@ class _Source:
     """Sends one leaf, and the other when it is told to."""
 
     name, url, max_rate = "one", "http://one", None
+    trusted = True
 
     def __init__(self) -> None:
         self.sent, self.go = threading.Event(), threading.Event()
