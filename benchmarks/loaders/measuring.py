@@ -22,7 +22,7 @@ from .cells import Cell, Loader
 from .environments import PACKAGES, child_environment, python_of
 from .job import IMAGE_BYTES, SEQ_LEN, TEXT_CHARS
 from .materials import Material
-from .process import watch
+from .process import ENDED, watch
 from .results import Results, Row, now
 
 Say = Callable[[str], None]
@@ -54,6 +54,8 @@ def measure(material: Material, plan: Plan, work: Path, results: Results, save: 
             for cell in cells.cells(material.corpus):
                 found = cells.wanted(cell, plan.only)
                 loaders = list(dict.fromkeys(found["cold"] + found["warm"]))
+                if number > 1:
+                    loaders = [loader for loader in loaders if not _too_slow(loader, cell, found, fresh)]
                 if plan.contenders and number > _ALWAYS:
                     loaders = [loader for loader in loaders if _contends(loader, cell, found, fresh)]
                 random.Random(number).shuffle(loaders)
@@ -70,6 +72,12 @@ def measure(material: Material, plan: Plan, work: Path, results: Results, save: 
                     _keep(fresh, results, cell.name("cold"), cells.BY_HAND, run, material, plan)
                     say(f"round {number}: {name}: {_short(run)}")
                 save()
+
+
+def _too_slow(loader: Loader, cell: Cell, found: dict[str, list[Loader]], fresh: dict[tuple[str, str], Row]) -> bool:
+    """Whether a timed round ended it at the cap, cold and warm: that it takes longer is known by then."""
+    rows = [fresh[cell.name(state), loader.name] for state, loaders in found.items() if loader in loaders]
+    return all(row.runs[-1]["problem"].startswith(ENDED) for row in rows)
 
 
 def _contends(loader: Loader, cell: Cell, found: dict[str, list[Loader]], fresh: dict[tuple[str, str], Row]) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+ENDED = "ended after"  # begins the problem of a run that took longer than its cap
 _SAMPLE_S = 0.05
 _GRACE_S = 1.0
 _SHARE = 0.1  # of the time
@@ -59,9 +60,7 @@ def watch(
         said = _last_object(out.read())
         problem = ""
         if said is None or process.returncode:
-            problem = (
-                f"ended after {cap_s:.0f} s" if seconds >= cap_s else _last_line(errors.read(), process.returncode)
-            )
+            problem = f"{ENDED} {cap_s:.0f} s" if seconds >= cap_s else _last_line(errors.read(), process.returncode)
     return Watched(said, problem, seconds, used.ru_utime + used.ru_stime, peak.bytes, peak.anonymous)
 
 

@@ -30,6 +30,20 @@ class Mutant:
 
 MUTANTS = [
     Mutant(
+        "a promise counts unread", "pipeline/place/place.py", "        if problem:\n", "        if False:\n",
+        "tests/pipeline/place/test_place.py",
+    ),
+    Mutant(
+        "sources that nobody named come first", "storage/fetch/planner.py",
+        "holders = [score for score in able if score.trusted] or able or holders", "holders = able or holders",
+        "tests/storage/fetch/test_planner.py",
+    ),
+    Mutant(
+        "addresses of routers are dialled unseen", "storage/sources/found.py",
+        "endpoint = Endpoint(url, guard=self._guard, redirect_guard=self._guard)", "endpoint = Endpoint(url)",
+        "tests/storage/sources/test_found.py",
+    ),
+    Mutant(
         "records of names are not signed", "storage/names/record.py",
         "if not is_signed(name, _SIGNED + signed, signature):", "if False:", "tests/storage/names",
     ),

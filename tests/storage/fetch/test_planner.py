@@ -281,3 +281,32 @@ def test_silent_sources_do_not_keep_a_leaf_from_an_honest_one(mute: int) -> None
     swarm.want(1, range(4))
     _all_done(swarm.run(), 4)
     assert max(swarm.done_at.values()) < 8.0
+
+
+def _with_stranger(trusted: Peer, stranger: Peer) -> Swarm:
+    swarm = Swarm([trusted, stranger])
+    swarm.planner.scores[stranger.name].trusted = False
+    return swarm
+
+
+def test_a_source_that_nobody_named_is_not_asked_however_fast_it_is() -> None:
+    swarm = _with_stranger(Peer("mine", rate=1e6), Peer("stranger", rate=100e6))
+    swarm.want(1, range(40))
+    _all_done(swarm.run(), 40)
+    assert swarm.sent.get("stranger", 0) == 0, swarm.sent
+
+
+def test_a_source_that_nobody_named_takes_over_from_one_that_died() -> None:
+    swarm = _with_stranger(Peer("mine", dead=lambda now: now > 0.5), Peer("stranger"))
+    swarm.want(1, range(200))
+    _all_done(swarm.run(), 200)
+    assert swarm.sent["mine"] > 0
+    assert swarm.sent["stranger"] > 0
+
+
+def test_a_source_that_nobody_named_goes_before_one_that_lied() -> None:
+    swarm = _with_stranger(Peer("liar"), Peer("stranger"))
+    swarm.planner.scores["liar"].demoted = True
+    swarm.want(1, range(40))
+    _all_done(swarm.run(), 40)
+    assert swarm.sent.get("liar", 0) == 0, swarm.sent
