@@ -6,6 +6,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -141,3 +142,30 @@ def test_as_a_process(folder: Path) -> None:
             _read(url)
         process.terminate()
         assert process.wait(20) == 0
+
+
+def test_a_server_that_begins_to_refuse_ends_what_is_under_way_and_says_nothing(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Requests on kept connections, one after the other, while the server is told to go and to come back."""
+    with FaultServer(folder) as server:
+        stop = threading.Event()
+
+        def read() -> None:
+            while not stop.is_set():
+                try:
+                    _read(server.url)
+                except PeerError:
+                    continue
+
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        for _ in range(20):
+            server.play(Behaviour("UNREACHABLE", "refused"))
+            server.play()
+        stop.set()
+        for reader in readers:
+            reader.join()
+        assert _read(server.url) == DATA
+    assert caplog.records == []

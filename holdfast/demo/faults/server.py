@@ -59,7 +59,6 @@ class FaultServer:
         self._stats = Stats()
         self._port = 0
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._heads: deque[Request] = deque(maxlen=_REMEMBERED)
 
@@ -115,20 +114,20 @@ class FaultServer:
         self._port = self._listener.getsockname()[1]
 
     async def _play(self, behaviours: tuple[Behaviour, ...]) -> None:
-        self._behaviours, self._numbers = behaviours, Counter()
         special = {behaviour.variant for behaviour in behaviours} & set(WHOLE_SERVER)
-        if special:
-            await self._end([self._accepting] if self._accepting else [])
-            self._accepting = None
+        if special:  # before it is played: a request under way would meet a variant that no answer has
+            self._deaf()
             await self._end(list(self._serving))
+        self._behaviours, self._numbers = behaviours, Counter()
+        if special:
             if "refused" in special and self._listener is not None:
                 self._listener.close()
                 self._listener = None
             return
         if self._listener is None:
             self._listen()
-        if self._accepting is None:
-            self._accepting = self._loop.create_task(self._accept())
+        assert self._listener is not None
+        self._loop.add_reader(self._listener, self._accept, self._listener)
 
     @staticmethod
     async def _end(tasks: list[asyncio.Task[None]]) -> None:
@@ -137,21 +136,28 @@ class FaultServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _stop(self) -> None:
-        await self._end([task for task in (self._accepting, *self._serving) if task])
+        self._deaf()
+        await self._end(list(self._serving))
         if self._listener is not None:
             self._listener.close()
 
-    async def _accept(self) -> None:
-        assert self._listener is not None
-        while True:
-            sock, _ = await self._loop.sock_accept(self._listener)
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._stats.connections += 1
-            task = self._loop.create_task(self._serve(sock))
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
-            task.add_done_callback(partial(_close, sock))  # a task that never began did not
+    def _accept(self, listening: socket.socket) -> None:
+        # A reader of the loop, and no `sock_accept`: that loses a connection when it is cancelled at the wrong moment.
+        try:
+            sock, _ = listening.accept()
+        except OSError:
+            return  # gone again
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._stats.connections += 1
+        task = self._loop.create_task(self._serve(sock))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        task.add_done_callback(partial(_close, sock))  # a task that never began did not
+
+    def _deaf(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
 
     async def _serve(self, sock: socket.socket) -> None:
         line = Line(sock, self._pace)

@@ -1,0 +1,74 @@
+"""`python -m benchmarks.ipfs [--only PART] [--scale X] [--rounds N]`: holdfast beside Kubo, each figure beside its goal.
+
+Ratios within a round; the median of the rounds. All on loopback, repositories in memory. Needs `make daemons`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import signal
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ..goal import Goal
+from ..measure import in_memory, machine
+from ..ready_memory import ReadyMemory
+from .setting import SHARD_BYTES, Setting, published, there
+
+RESULTS = Path(__file__).parents[1] / "results"
+PARTS = ("push", "read", "serve", "pins")
+_SHARDS = 32  # 2 GB
+
+
+def main() -> None:
+    """Measure what was asked for; say what came out."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ipfs", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part only; again for more")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes: 0.1 is a trial")
+    options = parser.parse_args()
+    if not there():
+        parser.error("no Kubo here: make daemons")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # gigabytes in memory are not left behind
+    shards = max(2, int(_SHARDS * options.scale))
+    found: list[Goal] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="holdfast-ipfs-", dir=in_memory(int(14e9 * options.scale))) as folder,
+        ReadyMemory(int(3e9 * options.scale)) as memory,
+    ):
+        work = Path(folder)
+        source = work / "source"
+        source.mkdir()
+        numbers = np.random.default_rng(7)
+        for number in range(shards):
+            (source / f"{number:05d}.bin").write_bytes(numbers.bytes(SHARD_BYTES))
+        root = published(source, work / "first", work / "set.car")
+        setting = Setting(
+            source, work / "first", work / "set.car", root, shards * SHARD_BYTES, work, options.rounds, memory, _say
+        )
+        for part in options.only or PARTS:
+            found += importlib.import_module(f".{part}", __package__).goals(setting)
+    RESULTS.mkdir(exist_ok=True)
+    document = {
+        "machine": machine(), "scale": options.scale,
+        "goals": [asdict(goal) | {"value": goal.value, "met": goal.met} for goal in found],
+    }  # fmt: skip
+    (RESULTS / "ipfs.json").write_text(json.dumps(document, indent=2) + "\n")
+    for goal in found:
+        sign, verdict = "≥" if goal.at_least else "≤", "met" if goal.met else "MISSED"
+        spread = f"{min(goal.runs):.2f} to {max(goal.runs):.2f}"
+        print(f"{goal.name}: {goal.value:.2f} {goal.unit} ({spread}; goal {sign} {goal.goal:g}): {verdict}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
