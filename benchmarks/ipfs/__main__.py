@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ipfs [--only PART] [--scale X] [--rounds N]`: holdfast beside Kubo, each figure beside its goal.
+"""`python -m benchmarks.ipfs [--only PART] [--scale X] [--rounds N]`: holdfast beside Kubo, and its goals.
 
 Ratios within a round; the median of the rounds. All on loopback, repositories in memory. Needs `make daemons`.
 """

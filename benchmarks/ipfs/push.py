@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 
 from ..goal import Goal
 from .setting import Setting, timed
@@ -15,17 +16,16 @@ def goals(setting: Setting) -> list[Goal]:
         repo = setting.work / "repo"
         with setting.memory.lend(), setting.kubo() as kubo:
             theirs = timed(lambda: kubo.run("dag", "import", "--pin-roots", setting.car))
-        setting.holdfast("publish", setting.source, "--name", "b", "--repo", repo, *_TOKENS)  # hashed before, as the CAR
+        setting.holdfast(
+            "publish", setting.source, "--name", "b", "--repo", repo, *_TOKENS
+        )  # hashed before, as the CAR
         with setting.memory.lend(), setting.kubo() as kubo:
             roster = setting.work / "roster.toml"
             roster.write_text(
                 f'[[provider]]\nname = "k"\nkind = "kubo"\nurl = "{kubo.api}"\ngateway = "{kubo.gateway}"\n'
             )
-            ours = timed(
-                lambda: setting.holdfast(
-                    "publish", setting.source, "--name", "b", "--repo", repo, "--to", roster, *_TOKENS
-                )
-            )
+            command = ("publish", setting.source, "--name", "b", "--repo", repo, "--to", roster, *_TOKENS)
+            ours = timed(partial(setting.holdfast, *command))
         shutil.rmtree(repo)
         goal.runs.append(theirs / ours)
         rate = setting.bytes / ours / 1e6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import ExitStack
+from functools import partial
 
 from ..goal import Goal
 from ..servers import faults
@@ -28,12 +29,14 @@ def goals(setting: Setting) -> list[Goal]:
                     third.run("swarm", "connect", _address(kubo.json("id")["Addresses"]))
                 target = setting.work / "bitswap"
                 with setting.memory.lend():
-                    theirs = timed(lambda: third.run("get", "-o", target, f"/ipfs/{setting.root}"))
+                    theirs = timed(partial(third.run, "get", "-o", target, f"/ipfs/{setting.root}"))
                 shutil.rmtree(target)
             one, two = (timed(lambda urls=urls: _get(setting, urls)) for urls in (limited[:1], limited))
             bitswap.runs.append(theirs / ours)
             both.runs.append(one / two)
-            setting.say(f"read {number}: gateways {ours:.2f} s, Bitswap {theirs:.2f} s; limited: {one:.2f}, {two:.2f} s")
+            setting.say(
+                f"read {number}: gateways {ours:.2f} s, Bitswap {theirs:.2f} s; limited: {one:.2f}, {two:.2f} s"
+            )
     return [bitswap, both]
 
 

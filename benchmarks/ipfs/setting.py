@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.kubo import DAEMONS, Kubo
-
 from holdfast.storage.blocks.car_file import export_car
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.cid import CID
+from support.kubo import DAEMONS, Kubo
 
 from ..ready_memory import ReadyMemory
 

@@ -10,14 +10,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import cast
 
 from ...configs.roster import Provider, Roster
-from ...storage.blocks.car_file import car_parts
+from ...storage.blocks.car_file import cars
 from ...storage.blocks.disk import DiskStore
 from ...storage.cid import CID
 from ...storage.errors import ConfigError, HoldfastError, PeerError, UnavailableError
@@ -33,6 +33,7 @@ from .state import NOTHING_HERE, UNPROVEN, Placed, Placements
 
 LOG = logging.getLogger("holdfast.place")
 _MAX_THREADS = 16
+_CARS = 2  # sent to one Kubo at once: a quarter faster than one on two cores; a third gains nothing
 _TRIES = 3  # of what may be the road's fault
 _PAUSE_S = 1.0  # before the second; twice that before the third
 DEFAULT_WAIT_S = 3600.0
@@ -167,15 +168,16 @@ class _Placing:
                 return known[0]
             if target.takes_cars:
                 self._note(status=Status.PINNING, message="")
-                return cast(CarTarget, target).push(root, self.placed.name, self._parts())
+                sending = [self._checked(car) for car in cars(self._store, root, _CARS)]
+                return cast(CarTarget, target).push(root, self.placed.name, sending)
             pin = target.add(root, self.placed.name, self.origins)
             self._note(status=pin.status, requestid=pin.requestid, message="")
             return self._waited(target, pin)
         finally:
             target.close()
 
-    def _parts(self) -> Iterator[bytes]:
-        for part in car_parts(self._store, self.placed.root):
+    def _checked(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        for part in parts:
             self._check()
             yield part
 

@@ -146,6 +146,20 @@ class DiskStore:
             )
         raise rotten or BlockMissingError(f"block {cid.short()} is not in {self.folder}")
 
+    def peek(self, cid: CID) -> bytes | None:
+        """The bytes of a leaf out of a file whose stamp is that of its last hashing: not hashed now.
+
+        For whoever hands them to somebody who hashes them. None when there is none: `get` reads and hashes.
+        """
+        for row, offset, length in self._locations(cid):
+            try:
+                data = self._read(row, offset, length, trusted=True)
+            except OSError:
+                continue
+            if len(data) == length:
+                return data
+        return None
+
     def has(self, cid: CID) -> bool:
         """See `BlockStore.has`."""
         return self.nodes.has(cid) or any(True for _ in self._locations(cid))
@@ -171,7 +185,8 @@ class DiskStore:
             if not tried:  # `find` has looked at the disk already
                 return
 
-    def _read(self, row: FileRow, offset: int, length: int) -> bytes:
+    def _read(self, row: FileRow, offset: int, length: int, *, trusted: bool = False) -> bytes:
+        """`trusted`: b"" unless the stamp is that of the last hashing."""
         with self._lock:
             file = self._open_files.get(row.id)
             if file is not None and file.row != row:
@@ -185,6 +200,8 @@ class DiskStore:
             if os.fstat(file.fd).st_nlink == 0:  # replaced by rename: look at what has the name now
                 self._open_files.pop(row.id).close()
                 file = self._open_files[row.id] = OpenFile(row)
+            if trusted and not file.trusted():
+                return b""
             fd = os.dup(file.fd)  # another thread may close the cached one meanwhile
         try:
             return os.pread(fd, length, offset)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, TypeVar
@@ -74,15 +75,28 @@ class KuboPins:
             pull.thread.start()
         return pin
 
-    def push(self, cid: CID, name: str, parts: Iterable[bytes]) -> Pin:
-        """Send the whole DAG as a CAR, and have it pinned; Kubo checks by that that it is complete.
+    def push(self, cid: CID, name: str, cars: Sequence[Iterable[bytes]]) -> Pin:
+        """See `CarTarget.push`. Kubo checks by pinning it that the DAG is complete.
 
-        A gc there may take blocks between the two steps: then this fails, and may be said again. Raises what `parts`
-        raises, `QuotaError`, and `PeerError`.
+        A gc there may take blocks between the two steps: then this fails, and may be said again.
         """
-        blocks = self._rpc.import_car(parts)
+        stop = threading.Event()
+
+        def send(parts: Iterable[bytes]) -> int:
+            try:
+                return self._rpc.import_car(_until(stop, parts))
+            except BaseException:
+                stop.set()  # the others need not go on
+                raise
+
+        with ThreadPoolExecutor(len(cars), thread_name_prefix="holdfast-kubo-push") as pool:
+            sent = [pool.submit(send, parts) for parts in cars]
+            errors = [error for future in sent if (error := future.exception()) is not None]
+        if errors:
+            raise next((error for error in errors if not isinstance(error, _OthersFailedError)), errors[0])
         for _ in self._rpc.pin(cid, name, stall_s=_STALL_S):
             pass
+        blocks = sum(future.result() for future in sent)
         return Pin(str(cid), cid, name, Status.PINNED, time.time_ns() // 1000, (), {"blocks": str(blocks)})
 
     def status(self, requestid: str) -> Pin:
@@ -213,3 +227,14 @@ class KuboPins:
             raise UnreachableError(f"{self.name} cannot be reached: {type(error).__name__}") from error
         except ipfshttpclient.exceptions.Error as error:
             raise WrongBytesError(f"{self.name} does not answer as Kubo does: {type(error).__name__}") from error
+
+
+class _OthersFailedError(Exception):
+    """Another CAR of the same push failed."""
+
+
+def _until(stop: threading.Event, parts: Iterable[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        if stop.is_set():
+            raise _OthersFailedError
+        yield part

@@ -278,7 +278,8 @@ def _send(
         if body is None:
             connection.request("POST", target, b"", dict(headers))
         else:
-            connection.request("POST", target, body, {**headers, "Transfer-Encoding": "chunked"}, encode_chunked=True)
+            framed = {**headers, "Transfer-Encoding": "chunked"}
+            connection.request("POST", target, _chunked(body), framed, encode_chunked=False)
     except (BrokenPipeError, ConnectionResetError) as error:
         cut.start()
         try:
@@ -287,6 +288,17 @@ def _send(
             raise error from None
     cut.start()
     return connection.getresponse()
+
+
+def _chunked(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """RFC 9112 §7.1. http.client would copy each part into its frame: 0.15 s a GB."""
+    end = b""
+    for part in parts:
+        if part:
+            yield b"%s%X\r\n" % (end, len(part))
+            yield part
+            end = b"\r\n"
+    yield end + b"0\r\n\r\n"
 
 
 def _paced(parts: Iterable[bytes], name: str) -> Iterator[bytes]:

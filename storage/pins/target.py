@@ -60,9 +60,9 @@ class PinTarget(Protocol):
 class CarTarget(PinTarget, Protocol):
     """A pin target that the blocks can be sent to."""
 
-    def push(self, cid: CID, name: str, parts: Iterable[bytes]) -> Pin:
-        """Send the whole DAG as the bytes of a CAR, and have it pinned: done when it returns. Idempotent.
+    def push(self, cid: CID, name: str, cars: Sequence[Iterable[bytes]]) -> Pin:
+        """Send the whole DAG as the bytes of one CAR or several, at once, and have it pinned: done when it returns.
 
-        Raises what `parts` raises, and as `PinTarget` says.
+        Idempotent. Raises what `cars` raise, and as `PinTarget` says.
         """
         ...

@@ -37,7 +37,7 @@ def test_a_car_is_pushed_named_and_pinned(kubo: Kubo, tmp_path: Path) -> None:
         data = random.Random(5).randbytes(3_000_000)
         root = publish_folder(node.store, tmp_path / "src", {"data": data}, 1 << 20)
         export_car(node.store, root, tmp_path / "a.car")
-    pushed = target_of(kubo).push(root, "a name", [(tmp_path / "a.car").read_bytes()])
+    pushed = target_of(kubo).push(root, "a name", [[(tmp_path / "a.car").read_bytes()]])
     assert (pushed.status, pushed.info["blocks"]) == (Status.PINNED, "5")
     (listed,) = target_of(kubo).ls(root)
     assert (listed.cid, listed.name) == (root, "a name")
@@ -52,7 +52,7 @@ def test_a_car_that_lacks_a_block_is_not_pinned_and_said_so(
         root = publish_folder(node.store, tmp_path / "src", {"data": random.Random(6).randbytes(3_000_000)}, 1 << 20)
         parts = [encode_header([root]), encode_section(root, node.store.get(root).data)]
     with pytest.raises(SlowError, match="no further"):
-        target_of(kubo).push(root, "", parts)
+        target_of(kubo).push(root, "", [parts])
     assert target_of(kubo).ls(root) == []
 
 
@@ -63,7 +63,7 @@ def test_a_car_with_a_wrong_block_or_cut_is_refused(kubo: Kubo, tmp_path: Path) 
     cut = [encode_header([cid]), encode_section(cid, data)[:-7]]
     for parts in (wrong, cut):
         with pytest.raises(PeerError, match="kubo"):
-            target_of(kubo).push(cid, "", parts)
+            target_of(kubo).push(cid, "", [parts])
     assert target_of(kubo).ls(cid) == []
 
 
@@ -73,7 +73,7 @@ def test_an_error_while_the_car_is_made_is_ours_and_pins_nothing(kubo: Kubo) -> 
         raise FileChangedError("a file changed meanwhile")
 
     with pytest.raises(FileChangedError):
-        target_of(kubo).push(NOWHERE, "", parts())
+        target_of(kubo).push(NOWHERE, "", [parts(), iter([encode_header([NOWHERE])])])
     assert target_of(kubo).ls(NOWHERE) == []
 
 
@@ -83,6 +83,6 @@ def test_it_says_its_version_and_what_is_no_kubo(kubo: Kubo) -> None:
     with pytest.raises(ConfigError, match="RPC interface"):
         gateway.ls()
     nobody = KuboPins(Provider(name="nobody", kind="kubo", url="http://127.0.0.1:9"))
-    for call in (nobody.version, nobody.ls, lambda: nobody.push(NOWHERE, "", [encode_header([NOWHERE])])):
+    for call in (nobody.version, nobody.ls, lambda: nobody.push(NOWHERE, "", [[encode_header([NOWHERE])]])):
         with pytest.raises(UnreachableError):
             call()
