@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.holdfast-setup
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup check format lint types test daemons daemons-if-go bench bench-loaders bench-bad-input crash soak fuzz mutants demo clean
+.PHONY: setup check format lint types test daemons daemons-if-go bench bench-loaders bench-ipfs bench-bad-input crash soak fuzz mutants demo clean
 
 setup: $(STAMP)
 
@@ -73,6 +73,10 @@ bench: setup
 # The loader beside its peers, which are installed under build/peers: make bench-loaders LOADERS="--only images --scale 0.05"
 bench-loaders: setup
 	$(BIN)/python -m benchmarks.loaders $(LOADERS)
+
+# Beside a real Kubo: publishing to it, reading from it, being read by it: make bench-ipfs IPFS="--only push --rounds 3"
+bench-ipfs: setup daemons
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.ipfs $(IPFS)
 
 # What each loader does with a flipped byte, a cut connection, a server that falls silent: make bench-bad-input LOADERS="--only flipped"
 bench-bad-input: setup

@@ -22,7 +22,7 @@ from ..ready_memory import ReadyMemory
 from .setting import SHARD_BYTES, Setting, published, there
 
 RESULTS = Path(__file__).parents[1] / "results"
-PARTS = ("push", "read", "serve", "pins")
+PARTS = ("push", "read", "serve")
 _SHARDS = 32  # 2 GB
 
 
