@@ -191,7 +191,8 @@ def test_in_the_catalogue(place: Path, tmp_path: Path, numbers: random.Random) -
                 continue
             changed += 1
             assert said, f"byte {at}, bit {bit}: {list(_differences(before, after))}"
-            if any("from a backup" in fault.reason for fault in faults):  # rows cannot be told apart in broken pages
+            # rows cannot be told apart in broken pages, or where a name in the schema is another one
+            if any(words in fault.reason for fault in faults for words in ("from a backup", "cannot be read")):
                 continue
             for words in _of_one_row(before, after):
                 named += 1
