@@ -169,7 +169,7 @@ class _Placing:
             if target.takes_cars:
                 self._note(status=Status.PINNING, message="")
                 sending = [self._checked(car) for car in cars(self._store, root, _CARS)]
-                return cast(CarTarget, target).push(root, self.placed.name, sending)
+                return cast(CarTarget, target).push(root, self.placed.name, sending, self._check)
             pin = target.add(root, self.placed.name, self.origins)
             self._note(status=pin.status, requestid=pin.requestid, message="")
             return self._waited(target, pin)

@@ -6,17 +6,16 @@ A memory and no truth: whoever loses it asks the providers again. One row for ea
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...storage.blocks.verified_file import disk_error
 from ...storage.cid import CID
 from ...storage.errors import FormatError, StoreError
+from ...storage.memory_database import opened
 from ...storage.pins.pin import Status
 
-_BUSY_S = 30.0
+_HINT = "it is a memory only: remove it, and `holdfast pin add` fills it again"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS placed (
     provider TEXT NOT NULL, url TEXT NOT NULL, root BLOB NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
@@ -139,21 +138,8 @@ class Placements:
         with self._open() as connection:
             connection.execute("DELETE FROM placed WHERE provider = ? AND root = ?", (provider, bytes(root)))
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.executescript(_SCHEMA)
-                yield connection
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"{self._path}: {error}", hint="it is a memory only: remove it, and `holdfast pin add` fills it again"
-            ) from error
-        except OSError as error:
-            raise disk_error(error, self._path) from error
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return opened(self._path, _SCHEMA, _HINT)
 
     def _row(self, row: tuple[object, ...]) -> Placed:
         provider, url, root, kind, name, requestid, status, message, promised, proven, leaves = row

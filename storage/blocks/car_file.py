@@ -14,7 +14,7 @@ from typing import BinaryIO
 from ..cid import CID, RAW, SHA2_256_PREFIX
 from ..dag import carv2, walk
 from ..dag.car import CarBlock, CarReader, encode_header, section_head
-from ..errors import BlockMissingError, ConfigError, FormatError, HashMismatchError, StoreError
+from ..errors import BlockMissingError, ConfigError, FormatError, HashMismatchError, HoldfastError, StoreError
 from .atomic import sync_folder
 from .block import Block
 from .car_resume import Resume, car_name, holding, source_of
@@ -90,6 +90,7 @@ class _SharedWalk:
         self._store, self._root = store, root
         self._steps = walk.dag_order(root, "all")
         self._began, self._last = False, b""
+        self._error: HoldfastError | None = None
         self._lock = threading.Lock()
 
     def sections(self) -> Iterator[bytes]:
@@ -104,12 +105,18 @@ class _SharedWalk:
 
     def _next(self) -> tuple[CID, bytes | None] | None:
         with self._lock:
+            if self._error is not None:
+                raise self._error
             try:
                 cid = next(self._steps) if not self._began else self._steps.send(self._last)
             except StopIteration:
                 return None
             self._began = True
-            data = None if cid.codec == RAW else self._store.get(cid).data
+            try:
+                data = None if cid.codec == RAW else self._store.get(cid).data
+            except HoldfastError as error:  # nobody knows what comes below it
+                self._error = error
+                raise
             self._last = data or b""
             return cid, data
 

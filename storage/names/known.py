@@ -10,16 +10,17 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from ..blocks.verified_file import disk_error
-from ..errors import HoldfastError, QuotaError, StoreError
+from ..errors import HoldfastError, QuotaError
+from ..memory_database import opened
 from .choice import rank
 from .name import Name
 from .record import Record, read_record
 
-_BUSY_S = 10.0
+_HINT = "it holds which versions of names were seen; removing it starts that memory anew"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known (name BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS versions (
@@ -41,11 +42,12 @@ class KnownNames:
         path = self._path.with_suffix(".lock")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("ab") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as places take to answer
-                yield
+            lock = path.open("ab")
         except OSError as error:
             raise disk_error(error, path) from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # for as long as places take to answer
+            yield
 
     def get(self, name: Name) -> Record | None:
         """The newest record seen, ended or not. Of one that was damaged on disk, the newest version that was not."""
@@ -104,22 +106,8 @@ class KnownNames:
             for table in ("known", "versions"):
                 connection.execute(f"DELETE FROM {table} WHERE name = ?", (name.public_key,))  # noqa: S608 - constants
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.executescript(_SCHEMA)
-                yield connection
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"{self._path}: {error}",
-                hint="it holds which versions of names were seen; removing it starts that memory anew",
-            ) from error
-        except OSError as error:
-            raise disk_error(error, self._path) from error
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return opened(self._path, _SCHEMA, _HINT)
 
 
 def _read(connection: sqlite3.Connection, name: Name) -> Record | None:

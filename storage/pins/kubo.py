@@ -75,7 +75,9 @@ class KuboPins:
             pull.thread.start()
         return pin
 
-    def push(self, cid: CID, name: str, cars: Sequence[Iterable[bytes]]) -> Pin:
+    def push(
+        self, cid: CID, name: str, cars: Sequence[Iterable[bytes]], check: Callable[[], None] = lambda: None
+    ) -> Pin:
         """See `CarTarget.push`. Kubo checks by pinning it that the DAG is complete.
 
         A gc there may take blocks between the two steps: then this fails, and may be said again.
@@ -95,7 +97,7 @@ class KuboPins:
         if errors:
             raise next((error for error in errors if not isinstance(error, _OthersFailedError)), errors[0])
         for _ in self._rpc.pin(cid, name, stall_s=_STALL_S):
-            pass
+            check()
         blocks = sum(future.result() for future in sent)
         return Pin(str(cid), cid, name, Status.PINNED, time.time_ns() // 1000, (), {"blocks": str(blocks)})
 

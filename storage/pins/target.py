@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from ..cid import CID
@@ -60,9 +60,12 @@ class PinTarget(Protocol):
 class CarTarget(PinTarget, Protocol):
     """A pin target that the blocks can be sent to."""
 
-    def push(self, cid: CID, name: str, cars: Sequence[Iterable[bytes]]) -> Pin:
+    def push(
+        self, cid: CID, name: str, cars: Sequence[Iterable[bytes]], check: Callable[[], None] = lambda: None
+    ) -> Pin:
         """Send the whole DAG as the bytes of one CAR or several, at once, and have it pinned: done when it returns.
 
-        Idempotent. Raises what `cars` raise, and as `PinTarget` says.
+        Idempotent. `check` is called again and again, and may end it by raising. Raises what `cars` raise, and as
+        `PinTarget` says.
         """
         ...

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .daemon import Daemon
 from .kubo import DAEMONS, Kubo, url_of_address
 
 _READY = "IPFS Cluster is READY"
-_START_S, _STOP_S = 60.0, 20.0
 
 
 class ClusterPeer:
@@ -29,8 +28,7 @@ class ClusterPeer:
         replicas: tuple[int, int] = (-1, -1),
     ) -> None:
         self.folder, self._kubo, self._secret, self._join, self._replicas = folder, kubo, secret, join, replicas
-        self._daemon: subprocess.Popen[str] | None = None
-        self._reader = threading.Thread()
+        self._daemon: Daemon | None = None
         self.url = self.address = ""
 
     def __enter__(self) -> ClusterPeer:
@@ -42,16 +40,13 @@ class ClusterPeer:
         identity = json.loads((self.folder / "identity.json").read_text())["id"]
         self.address = f"{settings['cluster']['listen_multiaddress'][0]}/p2p/{identity}"
         joining = ["--bootstrap", self._join.address] if self._join else []
-        self._daemon = subprocess.Popen(
-            [DAEMONS / "ipfs-cluster-service", "daemon", *joining], env=self._environment(), text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            self._wait_until_ready(self._daemon)
-        except BaseException:
-            self.stop()
-            raise
+        command = [DAEMONS / "ipfs-cluster-service", "daemon", *joining]
+        self._daemon = Daemon(command, self._environment(), _READY).start()
         return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._daemon is not None:
+            self._daemon.stop()
 
     def _configure(self) -> None:
         found = self._settings()
@@ -74,41 +69,6 @@ class ClusterPeer:
     def _settings(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / "service.json").read_text())
         return found
-
-    def _wait_until_ready(self, daemon: subprocess.Popen[str]) -> None:
-        said: list[str] = []
-        ready = threading.Event()
-
-        def read() -> None:
-            assert daemon.stdout is not None
-            for line in daemon.stdout:
-                said.append(line)
-                if _READY in line:
-                    ready.set()
-            ready.set()
-
-        self._reader = threading.Thread(target=read, daemon=True)
-        self._reader.start()
-        assert ready.wait(_START_S), f"not ready after {_START_S} s: {''.join(said)}"
-        assert daemon.poll() is None, f"the daemon ended: {''.join(said)}"
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End it; `with` starts it again on the same folder."""
-        daemon, self._daemon = self._daemon, None
-        if daemon is None:
-            return
-        daemon.terminate()
-        try:
-            daemon.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
-        self._reader.join(_STOP_S)
-        assert daemon.stdout is not None
-        daemon.stdout.close()
 
     def _run(self, *arguments: str) -> None:
         done = subprocess.run(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .daemon import Daemon
+
 DAEMONS = Path(__file__).parents[2] / "build/daemons"
 _READY = "Daemon is ready"
-_START_S, _STOP_S, _COMMAND_S = 60.0, 20.0, 60.0
+_COMMAND_S = 60.0
 
 
 class Kubo:
@@ -20,8 +21,7 @@ class Kubo:
 
     def __init__(self, folder: Path, config: Mapping[str, object] | None = None) -> None:
         self.folder, self._config = folder, dict(config or {})
-        self._daemon: subprocess.Popen[str] | None = None
-        self._reader = threading.Thread()
+        self._daemon: Daemon | None = None
         self.api = self.gateway = ""
 
     def __enter__(self) -> Kubo:
@@ -30,51 +30,13 @@ class Kubo:
             self.run("config", "Plugins.Plugins.telemetry.Config.Mode", "off")
             for key, value in self._config.items():
                 self.run("config", "--json", key, json.dumps(value))
-        self._daemon = subprocess.Popen(
-            [DAEMONS / "ipfs", "daemon"], env=self._environment(), text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            self._wait_until_ready(self._daemon)
-        except BaseException:
-            self._stop()
-            raise
+        self._daemon = Daemon([DAEMONS / "ipfs", "daemon"], self._environment(), _READY).start()
+        self.api, self.gateway = (url_of_address((self.folder / name).read_text()) for name in ("api", "gateway"))
         return self
 
-    def _wait_until_ready(self, daemon: subprocess.Popen[str]) -> None:
-        said: list[str] = []
-        ready = threading.Event()
-
-        def read() -> None:
-            assert daemon.stdout is not None
-            for line in daemon.stdout:
-                said.append(line)
-                if _READY in line:
-                    ready.set()
-            ready.set()
-
-        self._reader = threading.Thread(target=read, daemon=True)
-        self._reader.start()
-        assert ready.wait(_START_S), f"not ready after {_START_S} s: {''.join(said)}"
-        assert daemon.poll() is None, f"the daemon ended: {''.join(said)}"
-        self.api, self.gateway = (url_of_address((self.folder / name).read_text()) for name in ("api", "gateway"))
-
     def __exit__(self, *_: object) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
-        daemon, self._daemon = self._daemon, None
-        if daemon is None:
-            return
-        daemon.terminate()
-        try:
-            daemon.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
-        self._reader.join(_STOP_S)
-        assert daemon.stdout is not None
-        daemon.stdout.close()
+        if self._daemon is not None:
+            self._daemon.stop()
 
     def run(self, *arguments: object, stdin: bytes = b"") -> bytes:
         """What `ipfs …` prints; an error of it is one of the test."""

@@ -10,6 +10,7 @@ from holdfast.storage.cid import CID, RAW
 from holdfast.storage.names.key import PrivateKey
 from holdfast.storage.names.name import Name
 from support.running_node import RunningNode, publish_folder
+from support.trees import LEAF
 
 NDJSON = "application/x-ndjson"
 NOWHERE = CID.of(RAW, b"nowhere")
@@ -42,7 +43,8 @@ def test_a_peer_names_itself_for_what_it_has(node: RunningNode, root: CID) -> No
     lines = node.get(f"/routing/v1/providers/{root}", Accept=NDJSON)
     assert lines.headers["Content-Type"].startswith(NDJSON)
     assert [json.loads(line) for line in lines.body.splitlines()] == [me]
-    for cid in node.store.cids():
+    leaf = CID.of(RAW, b"a" * LEAF)
+    for cid in (*node.store.cids(), leaf):
         assert node.get(f"/routing/v1/providers/{cid}").json() == {"Providers": [me]}, "leaves and nodes, too"
 
 
