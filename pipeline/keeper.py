@@ -30,7 +30,6 @@ _BATCH_LEAVES = 1 << 20  # of one index segment: 32 MiB of digests held in memor
 _BATCH_S = 2.0  # what a kill loses, of files that were hashed already
 
 _Adoption = tuple[HashedFile, FileLayout, list[Block]]
-Note = tuple[bytes, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class Keeper:
         self._waiting: set[CID] = set()  # owned files in the batch
         self._relied: dict[int, Known] = {}
         self._doubles: list[tuple[int, _Adoption]] = []  # files of ours that the repository has under this id
-        self._notes: list[tuple[Path | int, Note]] = []
+        self._notes: list[tuple[Path | int, bytes]] = []
         self._leaves, self._flushed_at = 0, time.monotonic()
         self._met: set[CID] = set()
         self._lock = threading.Lock()
@@ -99,14 +98,14 @@ class Keeper:
         row = self._store.catalog.file_at(path)
         return None if row is None or row.owned else self._known(row, leaf_size)
 
-    def noted(self, key: bytes) -> tuple[Path, str, Known] | None:
-        """The file of ours that was kept with a note of this key, if it is still what it was; the note's text."""
-        for file, text in self._store.catalog.rows("SELECT file, position FROM packed WHERE key = ?", (key,)):
+    def noted(self, key: bytes) -> Known | None:
+        """The file of ours that was kept with this key as its note, if it is still what it was."""
+        for (file,) in self._store.catalog.rows("SELECT file FROM packed WHERE key = ?", (key,)):
             self._store.catalog.keep_files([int(str(file))])  # now: what a gc takes of ours is gone
             row = self._store.catalog.file(int(str(file)))
             known = self._known(row, self._leaf_size) if row is not None else None
             if known is not None:
-                return known.row.path, str(text), known
+                return known
         return None
 
     def _known(self, row: FileRow, leaf_size: int) -> Known | None:
@@ -129,10 +128,10 @@ class Keeper:
         self._flush_in_time()
         return Kept(entry, layout.cid, layout.size, new=False)
 
-    def keep(self, file: HashedFile, *, owned: bool, note: Note | None = None) -> Kept:
+    def keep(self, file: HashedFile, *, owned: bool, note: bytes | None = None) -> Kept:
         """Refer to a hashed file. One that is `owned` came from `new_file`, and goes if the repository has it.
 
-        `note`: a key by which `noted` finds it, and a text.
+        `note`: a key by which `noted` finds it.
         """
         layout, entry, nodes = build_file(file.stamp.size, file.leaf_size, file.digests)
         rows = self._store.catalog.files_of(layout.cid)
@@ -209,13 +208,13 @@ class Keeper:
         if not self._notes:
             return
         with self._store.catalog.transaction() as connection:
-            for where, (key, text) in self._notes:
+            for where, key in self._notes:
                 column, value = (
                     ("id", where) if isinstance(where, int) else ("path", self._store.catalog.spelled(where))
                 )
                 connection.execute(
-                    f"INSERT OR REPLACE INTO packed SELECT ?, id, ? FROM files WHERE {column} = ?",  # noqa: S608
-                    (key, text, value),
+                    f"INSERT OR REPLACE INTO packed SELECT ?, id, '' FROM files WHERE {column} = ?",  # noqa: S608
+                    (key, value),
                 )
         self._notes.clear()
 

@@ -91,7 +91,7 @@ def publish(
         lease(folder, "publish"),
         Keeper(store, options.leaf_size) as keeper,
     ):
-        log = SurveyLog(Journal(store.catalog), source, detected.kind)
+        log = SurveyLog(Journal(store.catalog), source, detected.kind, options.shard_size)
         draft = _Draft(source, detected, options, keeper, skipped, progress, log)
         draft.collect()
         root, nodes = draft.finish()
@@ -172,8 +172,8 @@ class _Draft:
         if not facts.samples:
             self.skipped.add(source.name, "holds no rows")
             return
-        if not self.shards:
-            self.run = facts.run
+        if not self.shards or self.detected.kind not in AS_IT_LIES:  # a packed shard may be shorter than a row group
+            self.run = max(self.run, facts.run)
         if self.format in UNITED:
             self.columns |= dict(islice(facts.columns.items(), MAX_COLUMNS - len(self.columns)))
         elif not self.columns:

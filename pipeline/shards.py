@@ -25,8 +25,7 @@ from .options import PublishOptions
 class ShardSource:
     """A shard to be: where it is, its path below `data/`, its partition; `known`: what is so from last time.
 
-    `note`: the key by which a packed one is known next time, and where in the source it ends. `facts`: what its packer
-    knows of it; else it is read.
+    `note`: the key by which a packed one is known next time. `facts`: what its packer knows of it; else it is read.
     """
 
     path: Path
@@ -34,7 +33,7 @@ class ShardSource:
     partition: str = DEFAULT_PARTITION
     owned: bool = False
     known: Known | None = None
-    note: tuple[bytes, str] | None = None
+    note: bytes | None = None
     facts: Facts | None = None
 
 

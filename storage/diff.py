@@ -10,8 +10,7 @@ from .dag.walk import NoLayoutError
 from .errors import UnsupportedError
 from .fetch.node_tree import NodeTree, TreeFile
 
-Kind = Literal["added", "removed", "changed"]
-
+Kind = Literal["added", "removed", "changed", "moved"]
 
 MAX_LEAVES = 4_000_000  # of files that are gone or changed: 400 MB of digests; 4 TB of leaves of 1 MiB
 
@@ -20,8 +19,9 @@ MAX_LEAVES = 4_000_000  # of files that are gone or changed: 400 MB of digests; 
 class Change:
     """A file that is not the same in both. `bytes`: of the new one, or of the one that is gone.
 
-    `new_bytes`: of its leaves that are in no file that is gone or changed, and in no other new one before it. A file
-    that was there under another name has none.
+    `moved`: the same file was there under another name, as shards behind one that was put in between are. Where one
+    came to stand in the place of a file that is gone, this one is `removed` under the same path. `new_bytes`: of its
+    leaves that are in no file that is gone, not in what was in its place, and in no other new one before it.
     """
 
     path: str
@@ -32,7 +32,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """`changes` by path; `unchanged` files are the same under the same path, their bytes with those of their nodes."""
+    """`changes` by path; `unchanged` files are the same under the same path. Their bytes, and those of files that were
+    moved, are with those of their nodes.
+    """
 
     changes: tuple[Change, ...]
     unchanged: int
@@ -52,10 +54,14 @@ def diff(old: NodeTree, new: NodeTree) -> Diff:
     before, after = _files(old), _files(new)
     gone = {path: file for path, file in before.items() if after.get(path) != file}
     come = {path: file for path, file in after.items() if before.get(path) != file}
-    files = {file.cid for file in before.values()}
+    files, still = ({file.cid for file in tree.values()} for tree in (before, after))
+    moved = {path for path, file in come.items() if file.cid in files}
     known: set[bytes] = set()
     changes = []
     for path, file in gone.items():
+        elsewhere = file.cid in still
+        if elsewhere and (path not in come or path in moved):
+            continue
         size = 0
         for digest, length in _leaves(old, file):
             known.add(digest)
@@ -65,19 +71,22 @@ def diff(old: NodeTree, new: NodeTree) -> Diff:
                     f"more than {MAX_LEAVES} leaves are gone or changed",
                     hint="by so much they differ: treat them as two datasets",
                 )
-        if path not in come:
+        if not elsewhere and (path not in come or path in moved):
             changes.append(Change(path, "removed", size, 0))
     for path, file in come.items():
+        if path in moved:
+            changes.append(Change(path, "moved", file.tsize, 0))
+            continue
         size = fresh = 0
         for digest, length in _leaves(new, file):
             size += length
-            if file.cid not in files and digest not in known:
+            if digest not in known:
                 fresh += length
                 if len(known) < MAX_LEAVES:
                     known.add(digest)
         changes.append(Change(path, "changed" if path in gone else "added", size, fresh))
     same = [file for path, file in after.items() if path not in come]
-    changes.sort(key=lambda change: change.path)
+    changes.sort(key=lambda change: (change.path, change.kind))
     return Diff(tuple(changes), len(same), sum(file.tsize for file in same))
 
 

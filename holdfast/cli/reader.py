@@ -148,13 +148,16 @@ def diff(
         "unchanged_bytes": found.unchanged_bytes,
         "new_bytes": found.new_bytes,
     }
-    signs = {"added": "+", "removed": "-", "changed": "~"}
+    signs = {"added": "+", "removed": "-", "changed": "~"}  # what has only another number is counted
     words = [
         f"{signs[one.kind]} {one.path}  {format_size(one.bytes)}"
         + (f", {format_size(one.new_bytes)} of it new" if one.kind == "changed" else "")
         for one in found.changes
+        if one.kind in signs
     ]
-    words.append(f"{found.unchanged} files are the same, {format_size(found.new_bytes)} are new")
+    moved = len(found.changes) - len(words)
+    there = f" ({moved} more under another name)" if moved else ""
+    words.append(f"{found.unchanged} files are the same{there}, {format_size(found.new_bytes)} are new")
     emit(document, as_json=as_json, words="\n".join(words))
 
 

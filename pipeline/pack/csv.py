@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from ...storage.errors import ConfigError
 from ..detect import SourceFile
 from ..skipped import Skipped
 from .columns import MAX_COLUMNS, Columns
-from .packed import START, Position
-from .rows import RowCount, tables_of_lines
+from .rows import Row, RowCount, tables_of_lines
 from .source import MAX_ROW_BYTES, changed, lines, open_source
+from .span import Span
 
 _INT = re.compile(r"0|-?[1-9][0-9]{0,17}")  # no leading zeros: they would be lost
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
@@ -24,7 +24,7 @@ _BOOL = frozenset(("true", "false", "True", "False"))
 
 _ARROW = {"": pa.string(), "text": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
 
-Row = dict[str, str]
+Cells = dict[str, str]
 
 
 class _Column:
@@ -69,8 +69,8 @@ class CsvRows:
 
     dictionary = True
 
-    def __init__(self, source: Path, files: Sequence[SourceFile]) -> None:
-        self.size = RowCount()
+    def __init__(self, source: Path, files: Sequence[SourceFile], shard_size: int) -> None:
+        self.size = RowCount(shard_size)
         self._source, self._files = source, files
         self._columns = Columns(_Column)
 
@@ -79,11 +79,13 @@ class CsvRows:
         """See `RowSource.schema`."""
         return self._columns.schema
 
-    def see(self, file: SourceFile, skipped: Skipped) -> None:
+    def see(self, number: int, file: SourceFile, skipped: Skipped) -> None:
         """See `RowSource.see`."""
-        for row, length, _ in self._rows(file, skipped):
+        used = 0
+        for row, raw, line in self._rows(file, skipped):
             self._columns.see(row)
-            self.size.add(length)
+            self.size.add(raw, number, used)
+            used = line
         if len(self._columns) > MAX_COLUMNS:
             raise ConfigError(
                 f"{self._source / file.name} brings the columns to more than {MAX_COLUMNS}",
@@ -106,25 +108,29 @@ class CsvRows:
                 hint="the first line must name the columns",
             )
 
-    def tables(self, rows: int, start: Position = START) -> Iterator[tuple[pa.Table, int, Position]]:
+    def shape(self) -> object:
+        """See `RowSource.shape`."""
+        return self._columns.state()
+
+    def tables(self, spans: Iterable[Span], rows: int) -> Iterator[tuple[Span, pa.Table, int]]:
         """See `RowSource.tables`."""
         return tables_of_lines(
-            self._files, lambda file, behind: self._rows(file, None, behind), self._table, rows, start
+            self._source, self._files, lambda file, behind: self._rows(file, None, behind), self._table, spans, rows
         )
 
-    def _table(self, rows: list[Row], file: SourceFile) -> pa.Table:
+    def _table(self, rows: list[Cells], file: SourceFile) -> pa.Table:
         try:
             arrays = [column.array([row.get(name) for row in rows]) for name, column in self._columns]
             return pa.table(arrays, schema=self.schema)
         except pa.ArrowException as error:
             raise changed(self._source / file.name) from error
 
-    def _rows(self, file: SourceFile, skipped: Skipped | None, behind: int = 0) -> Iterator[tuple[Row, int, int]]:
+    def _rows(self, file: SourceFile, skipped: Skipped | None, behind: int = 0) -> Iterator[Row[Cells]]:
         def leave_out(where: str, reason: str) -> None:
             if skipped is not None:
                 skipped.add(f"{file.name}{where}", reason)
 
-        with open_source(self._source / file.name) as opened:
+        with open_source(self._source, file) as opened:
             feed = _Feed(lines(opened))
             records = _records(feed)
             header, reason = next(records, ([], "empty"))
@@ -140,7 +146,7 @@ class CsvRows:
                 if problem:
                     leave_out(f" line {feed.number}", problem)
                 else:
-                    yield dict(zip(header, cells, strict=True)), feed.used, feed.number
+                    yield dict(zip(header, cells, strict=True)), b"".join(feed.record), feed.number
 
 
 class _Feed:
@@ -148,13 +154,14 @@ class _Feed:
 
     def __init__(self, source: Iterator[tuple[int, bytes | None]]) -> None:
         self._source = source
-        self.number = self.used = 0
+        self.number = 0
+        self.record: list[bytes] = []  # the lines of the current one
         self.problem = ""
 
     def skip(self, behind: int) -> None:
         """Read over the lines up to this one, which ended a record."""
         while self.number < behind:
-            self.number, _ = next(self._source)
+            self.number, _ = next(self._source, (behind, None))  # a file that is shorter now has no more rows
 
     def __iter__(self) -> _Feed:
         return self
@@ -164,7 +171,7 @@ class _Feed:
         if line is None:
             self.problem = f"longer than {MAX_ROW_BYTES >> 20} MiB"
             return "\n"
-        self.used += len(line)
+        self.record.append(line)
         try:
             return line.decode("utf-8-sig" if self.number == 1 else "utf-8")
         except UnicodeDecodeError:
@@ -177,7 +184,7 @@ def _records(feed: _Feed) -> Iterator[tuple[list[str], str]]:
     csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))  # the module's own limit is 128 KiB
     reader = csv.reader(feed, strict=True)
     while True:
-        feed.used, feed.problem = 0, ""
+        feed.record, feed.problem = [], ""
         try:
             cells = next(reader)
         except StopIteration:

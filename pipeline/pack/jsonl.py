@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from ...storage.errors import ConfigError
 from ..detect import SourceFile
 from ..skipped import Skipped
 from .columns import MAX_COLUMNS, Columns
-from .packed import START, Position
-from .rows import RowCount, tables_of_lines
+from .rows import Row, RowCount, tables_of_lines
 from .source import MAX_ROW_BYTES, changed, lines, open_source
+from .span import Span
 from .types import ColumnType
 
 
@@ -24,8 +24,8 @@ class JsonlRows:
 
     dictionary = True
 
-    def __init__(self, source: Path, files: Sequence[SourceFile]) -> None:
-        self.size = RowCount()
+    def __init__(self, source: Path, files: Sequence[SourceFile], shard_size: int) -> None:
+        self.size = RowCount(shard_size)
         self._source, self._files = source, files
         self._columns = Columns(ColumnType)
 
@@ -34,11 +34,13 @@ class JsonlRows:
         """See `RowSource.schema`: columns in the order in which they first appear."""
         return self._columns.schema
 
-    def see(self, file: SourceFile, skipped: Skipped) -> None:
+    def see(self, number: int, file: SourceFile, skipped: Skipped) -> None:
         """See `RowSource.see`."""
-        for row, length, _ in self._rows(file, skipped):
+        used = 0
+        for row, raw, line in self._rows(file, skipped):
             self._columns.see(row)
-            self.size.add(length)
+            self.size.add(raw, number, used)
+            used = line
             if len(self._columns) > MAX_COLUMNS:
                 raise ConfigError(
                     f"{self._source / file.name} brings the columns to more than {MAX_COLUMNS}",
@@ -63,10 +65,14 @@ class JsonlRows:
         if not len(self._columns):
             raise ConfigError(f"all objects in {self._source} are empty", hint="check the files")
 
-    def tables(self, rows: int, start: Position = START) -> Iterator[tuple[pa.Table, int, Position]]:
+    def shape(self) -> object:
+        """See `RowSource.shape`: a text and what is spelled as JSON are both texts to the schema."""
+        return self._columns.state()
+
+    def tables(self, spans: Iterable[Span], rows: int) -> Iterator[tuple[Span, pa.Table, int]]:
         """See `RowSource.tables`."""
         return tables_of_lines(
-            self._files, lambda file, behind: self._rows(file, None, behind), self._table, rows, start
+            self._source, self._files, lambda file, behind: self._rows(file, None, behind), self._table, spans, rows
         )
 
     def _table(self, rows: list[dict[str, Any]], file: SourceFile) -> pa.Table:
@@ -81,16 +87,14 @@ class JsonlRows:
         except (pa.ArrowException, KeyError, TypeError, OverflowError) as error:
             raise changed(self._source / file.name) from error
 
-    def _rows(
-        self, file: SourceFile, skipped: Skipped | None, behind: int = 0
-    ) -> Iterator[tuple[dict[str, Any], int, int]]:
-        with open_source(self._source / file.name) as opened:
+    def _rows(self, file: SourceFile, skipped: Skipped | None, behind: int = 0) -> Iterator[Row[dict[str, Any]]]:
+        with open_source(self._source, file) as opened:
             for number, line in lines(opened):
                 if number <= behind:
                     continue
                 row = parse_line(line, first=number == 1)
                 if isinstance(row, dict):
-                    yield row, len(line or b""), number
+                    yield row, line or b"", number
                 elif row and skipped is not None:
                     skipped.add(f"{file.name} line {number}", row)
 

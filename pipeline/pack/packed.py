@@ -1,4 +1,4 @@
-"""What a publish has packed already: so that one that was killed goes on, and an unchanged source is not packed again.
+"""What a publish has packed already: so that one that was killed goes on, and what has not changed is not packed again.
 
 A shard's key is a digest of everything that shapes its bytes: the packer's version, the options, and the files that
 go into it with their stamps. The catalogue of the repository says which of its files each key became.
@@ -9,33 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..detect import SourceFile
 from ..facts import Facts
 from ..keeper import Keeper, Known
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a shard ends in its source: index of the file, lines (or files) of it that are used up, rows so far."""
-
-    file: int = 0
-    used: int = 0
-    rows: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> Position:
-        """Read what `str` wrote."""
-        return cls(*json.loads(text))
-
-    def __str__(self) -> str:
-        return json.dumps([self.file, self.used, self.rows])
-
-
-START = Position()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +26,6 @@ class Packed:
 
     path: Path
     key: bytes | None = None
-    position: Position = START
     known: Known | None = None
     facts: Facts | None = None
 
@@ -54,7 +33,7 @@ class Packed:
 Lookup = Callable[[bytes], Packed | None]
 
 
-def shard_key(source: Path, files: Sequence[SourceFile], *shape: object) -> bytes | None:
+def shard_key(source: Path, files: Iterable[SourceFile], *shape: object) -> bytes | None:
     """The key of what `files` below `source` become under `shape` (texts and numbers: writer, options).
 
     None while a file is so young that it could change without its stamp showing it.
@@ -69,5 +48,5 @@ def shard_key(source: Path, files: Sequence[SourceFile], *shape: object) -> byte
 
 def packed_before(keeper: Keeper, key: bytes) -> Packed | None:
     """The shard that an earlier publish made of the same, if its file is still as it was."""
-    found = keeper.noted(key)
-    return Packed(found[0], key, Position.parse(found[1]), found[2]) if found else None
+    known = keeper.noted(key)
+    return Packed(known.row.path, key, known) if known else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from .jsonl import JsonlRows
 from .packed import Lookup, Packed, shard_key
 from .parquet import pack_rows
 from .rows import RowSource
+from .span import Span
 from .survey import SurveyLog, survey
 from .tar import WRITER_VERSION, pack_tars
 from .text import TextRows
 
 NewFile = Callable[[str], Path]
-ROWS_VERSION = "rows-1"  # changes whenever the same rows would give other bytes
+ROWS_VERSION = "rows-2"  # changes whenever the same rows would give other bytes
 
 
 def pack(
@@ -53,31 +55,34 @@ def pack(
     rows: RowSource
     match detected.kind:
         case "jsonl":
-            rows = JsonlRows(source, files)
+            rows = JsonlRows(source, files, options.shard_size)
         case "csv":
-            rows = CsvRows(source, files)
+            rows = CsvRows(source, files, options.shard_size)
         case _:
-            rows = TextRows(source, files)
-    survey(rows, files, skipped, progress.add, log or SurveyLog(None, source, detected.kind))
+            rows = TextRows(source, files, options.shard_size)
+    survey(rows, files, skipped, progress.add, log or SurveyLog(None, source, detected.kind, options.shard_size))
     if RESERVED.intersection(rows.schema.names):
         name = min(RESERVED.intersection(rows.schema.names))
         raise ConfigError(f"{source}: the column {name!r} is one of holdfast's own keys", hint="rename the column")
     progress.stage("pack", rows.size.raw_bytes)
-    whole = shard_key(
-        source, files, "parquet", ROWS_VERSION, pa.__version__, detected.kind, options.shard_size,
-        rows.size.rows_per_group(), rows.schema.serialize().to_pybytes().hex(),
-    )  # fmt: skip
+    shape = json.dumps([
+        "parquet", ROWS_VERSION, pa.__version__, detected.kind, rows.size.rows_per_group(),
+        rows.schema.serialize().to_pybytes().hex(), rows.shape(),
+    ])  # fmt: skip
+    shape = hashlib.sha256(shape.encode()).hexdigest()  # once, and not for each shard
 
-    def key_of(number: int) -> bytes | None:
-        return whole and hashlib.sha256(whole + number.to_bytes(8, "big")).digest()
+    def keyed(span: Span) -> Span:
+        start, end = span.start, span.end
+        through = end.file + (1 if end.used else 0)
+        key = shard_key(source, files[start.file : through], shape, start.used, end.used)
+        return span._replace(key=key)
 
-    shards = pack_rows(rows, options.shard_size, new_file, progress.add, key_of, lookup)
+    shards = pack_rows(rows, map(keyed, rows.size.spans(len(files))), new_file, progress.add, lookup)
     return Writer(library="pyarrow", version=pa.__version__), _numbered(shards, ".parquet")
 
 
 def _numbered(shards: Iterable[Packed], suffix: str) -> Iterator[ShardSource]:
     for number, packed in enumerate(shards):
-        note = (packed.key, str(packed.position)) if packed.key is not None else None
         yield ShardSource(
-            packed.path, f"{number:05d}{suffix}", owned=True, known=packed.known, note=note, facts=packed.facts
+            packed.path, f"{number:05d}{suffix}", owned=True, known=packed.known, note=packed.key, facts=packed.facts
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...storage.blocks.verified_file import disk_error
-from ...storage.errors import FileChangedError
-from .packed import START, Lookup, Packed
+from .packed import Lookup, Packed
 from .rows import RowSource
+from .span import Span
 
 
 class ShardWriter:
@@ -64,48 +65,48 @@ class ShardWriter:
 
 def pack_rows(
     rows: RowSource,
-    shard_size: int,
+    spans: Iterable[Span],
     new_file: Callable[[str], Path],
     on_bytes: Callable[[int], None],
-    key_of: Callable[[int], bytes | None] = lambda _: None,
     lookup: Lookup = lambda _: None,
 ) -> Iterator[Packed]:
-    """Write the shards, one after the other; a second thread compresses while this one reads.
+    """Write a shard for each span, in order; a second thread compresses while this one reads.
 
-    A shard is cut before the row group that would take its rows above `shard_size` bytes. Those that `lookup` knows
-    by the key of their number are not written again, and their rows not parsed.
+    Those that `lookup` knows by their key are not written again, and their rows not parsed.
     """
-    number, at = 0, START
-    while (key := key_of(number)) is not None and (known := lookup(key)) is not None:
-        yield known
-        number, at = number + 1, known.position
-    used = 0
+    found = ((span, lookup(span.key) if span.key is not None else None) for span in spans)
+    for is_known, group in groupby(found, key=lambda each: each[1] is not None):
+        if not is_known:
+            yield from _write(rows, (span for span, _ in group), new_file, on_bytes)
+            continue
+        for span, packed in group:
+            assert packed is not None
+            on_bytes(span.raw_bytes)
+            yield packed
+
+
+def _write(
+    rows: RowSource, spans: Iterable[Span], new_file: Callable[[str], Path], on_bytes: Callable[[int], None]
+) -> Iterator[Packed]:
     shard: ShardWriter | None = None
+    current: Span | None = None
+    writing: Future[None] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="parquet") as pool:
-        writing = None
         try:
-            for table, raw_bytes, end in rows.tables(rows.size.rows_per_group(), at):
+            for span, table, raw_bytes in rows.tables(spans, rows.size.rows_per_group()):
                 if writing is not None:
                     writing.result()
-                if shard is not None and used + raw_bytes > shard_size:
-                    yield Packed(shard.finish(), key_of(number), at)
-                    number += 1
-                    shard, used = None, 0
-                if shard is None:
-                    shard = ShardWriter(new_file(".parquet"), rows)
+                if span is not current:
+                    if shard is not None and current is not None:
+                        yield Packed(shard.finish(), current.key)
+                    shard, current = ShardWriter(new_file(".parquet"), rows), span
+                assert shard is not None
                 writing = pool.submit(shard.write, table)
-                at = end
-                used += raw_bytes
                 on_bytes(raw_bytes)
             if writing is not None:
                 writing.result()
-            if at.rows != rows.size.rows:
-                raise FileChangedError(
-                    f"the source had {rows.size.rows} rows and now has {at.rows}",
-                    hint="publish again when it no longer changes",
-                )
-            if shard is not None:
-                yield Packed(shard.finish(), key_of(number), at)
+            if shard is not None and current is not None:
+                yield Packed(shard.finish(), current.key)
         finally:
             pool.shutdown()
             if shard is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from ...storage.errors import ConfigError, FileChangedError
 from ...storage.limits import MIB
+from ..detect import SourceFile, stamp_of
 
 MAX_ROW_BYTES = 64 * MIB  # of one text, or of one line: a row group of such rows still fits into memory
 _COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
@@ -22,29 +24,47 @@ def changed(path: Path) -> FileChangedError:
     return FileChangedError(f"{path} changed while it was being read", hint="publish again when it is complete")
 
 
-def open_plain(path: Path) -> AbstractContextManager[BinaryIO]:
-    """The bytes of a file as they are; errors as of `open_source`."""
-    return _opened(path, None)
+def check_unchanged(source: Path, file: SourceFile) -> None:
+    """Raise `FileChangedError` unless a file below `source` is still the one that the scan saw."""
+    path = source / file.name
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise changed(path) from error
+    if file.stamp is not None and stamp_of(about) != file.stamp:
+        raise changed(path)
 
 
-def open_source(path: Path) -> AbstractContextManager[BinaryIO]:
-    """The bytes of a file, decompressed by its suffix (.gz, .zst) in bounded memory.
+def open_plain(source: Path, file: SourceFile) -> AbstractContextManager[BinaryIO]:
+    """The bytes of a file below `source` as they are; errors as of `open_source`."""
+    return _opened(source / file.name, file.stamp, None)
+
+
+def open_source(source: Path, file: SourceFile) -> AbstractContextManager[BinaryIO]:
+    """The bytes of a file below `source`, decompressed by its suffix (.gz, .zst) in bounded memory.
 
     Arrow's streams, because they notice an end that comes too early, which zstandard's reader passes over in
-    silence; their window is at most 128 MiB. Raises `ConfigError` for a file that cannot be read or is corrupt.
+    silence; their window is at most 128 MiB. Raises `ConfigError` for a file that cannot be read or is corrupt,
+    `FileChangedError` for one that is not, from first to last, the one that the scan saw.
     """
-    return _opened(path, _COMPRESSION.get(path.suffix.lower()))
+    path = source / file.name
+    return _opened(path, file.stamp, _COMPRESSION.get(path.suffix.lower()))
 
 
 @contextmanager
-def _opened(path: Path, compression: str | None) -> Iterator[BinaryIO]:
+def _opened(path: Path, stamp: bytes | None, compression: str | None) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as file:
+            before = stamp_of(os.fstat(file.fileno()))
+            if stamp not in (None, before):
+                raise changed(path)
             if compression is None:
                 yield file
-                return
-            with pa.CompressedInputStream(pa.PythonFile(file, "r"), compression) as stream:
-                yield cast(BinaryIO, io.BufferedReader(stream, MIB))
+            else:
+                with pa.CompressedInputStream(pa.PythonFile(file, "r"), compression) as stream:
+                    yield cast(BinaryIO, io.BufferedReader(stream, MIB))
+        if stamp_of(path.stat()) != before:
+            raise changed(path)
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise ConfigError(f"{path} cannot be read: {reason}", hint="check the file and its permissions") from error

@@ -1,7 +1,8 @@
 """`survey`: the first reading of files of rows, which learns their schema; after a kill it goes on where it was.
 
 What is known of the files so far goes into the journal of the repository, every two seconds or so: one entry for a
-source, small as a schema is. It counts while those files are, by their stamps, the ones that were read.
+source, of a schema and a few bytes for each shard. It counts while those files are, by their stamps, the ones that were
+read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..detect import SourceFile
 from ..skipped import Skipped
 from .rows import RowCount, RowSource
 
-_VERSION = "survey-1"  # changes whenever the same files would give another state
+_VERSION = "survey-2"  # changes whenever the same files would give another state
 _BATCH_S = 2.0  # what a kill loses
 _MAX_STATE = 4 << 20  # characters; behind the first that is longer nothing is noted: it hardly gets shorter again
 
@@ -33,8 +34,8 @@ def survey(
     found = Skipped()  # of this survey alone: an entry repeats it
     done = log.take_up(rows, files, found)
     on_bytes(sum(file.size for file in files[:done]))
-    for file in files[done:]:
-        rows.see(file, found)
+    for number, file in enumerate(files[done:], done):
+        rows.see(number, file, found)
         on_bytes(file.size)
         log.add(file)
         log.note_in_time(rows, found)
@@ -44,13 +45,13 @@ def survey(
 
 
 class SurveyLog:
-    """The journal's entry for one source. `shape`: everything else that a survey depends on. No journal: no entries."""
+    """The journal's entry for one source, and all else that a survey depends on. No journal: no entries."""
 
-    def __init__(self, journal: Journal | None, source: Path, *shape: str) -> None:
-        self._journal = journal
+    def __init__(self, journal: Journal | None, source: Path, kind: str, shard_size: int) -> None:
+        self._journal, self._shard_size = journal, shard_size
         where = os.fsencode(source.resolve())
         self._key = hashlib.sha256(b"survey\0" + where).digest()
-        self._shape = json.dumps([_VERSION, *shape]).encode() + where
+        self._shape = json.dumps([_VERSION, kind, shard_size]).encode() + where
         self._begin()
 
     def _begin(self) -> None:
@@ -73,10 +74,10 @@ class SurveyLog:
             for file in files[:count]:
                 self.add(file)
             if self._settled and (self._digest.hexdigest(), self._count) == (digest, count):
-                total, raw_bytes, largest = map(int, size)
+                row_count = RowCount.parse(self._shard_size, size)
                 named, left_out = [(str(name), str(reason)) for name, reason in names], int(more)
                 rows.go_on(files[:count], state)
-                rows.size = RowCount(total, raw_bytes, largest)
+                rows.size = row_count
                 for name, reason in named:
                     found.add(name, reason)
                 found.count = left_out
@@ -100,8 +101,9 @@ class SurveyLog:
     def _note(self, rows: RowSource, found: Skipped) -> None:
         if self._journal is None or not self._settled or not self._fits:
             return
-        size = [rows.size.rows, rows.size.raw_bytes, rows.size.largest]
-        text = json.dumps([self._digest.hexdigest(), self._count, size, found.named(), found.count, rows.state()])
+        text = json.dumps(
+            [self._digest.hexdigest(), self._count, rows.size.state(), found.named(), found.count, rows.state()]
+        )
         self._fits = len(text) <= _MAX_STATE
         if self._fits:
             self._journal.write(self._key, text)

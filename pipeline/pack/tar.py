@@ -10,7 +10,7 @@ import os
 import sys
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -25,10 +25,11 @@ from ...storage.shards.tar import BLOCK, split_name
 from ..detect import SourceFile, stamp_of
 from ..facts import MAX_COLUMNS, Facts
 from ..skipped import printable
+from .cuts import Cuts, priority
 from .packed import Lookup, Packed, shard_key
 from .source import changed
 
-WRITER_VERSION = "tar-1"  # changes whenever the same files would give other bytes
+WRITER_VERSION = "tar-2"  # changes whenever the same files would give other bytes
 END = bytes(2 * BLOCK)
 _ZEROS = bytes(BLOCK)
 _SMALL_BYTES = 64 << 10  # smaller files on average are opened, read and closed by one thread: two wait for the GIL, and
@@ -36,27 +37,27 @@ _SMALL_BYTES = 64 << 10  # smaller files on average are opened, read and closed 
 _MAX_OCTAL = 8**11 - 1  # 8 GiB
 
 
-def plan_tars(files: Iterable[SourceFile], shard_size: int) -> Iterator[tuple[SourceFile, ...]]:
-    """The files of each tar: whole samples, as many as fit into `shard_size` bytes, at least one. Pure."""
-    shard: list[SourceFile] = []
-    sample: list[SourceFile] = []
-    last, size, used = "", 0, len(END)
-    for file in files:
+def plan_tars(files: Sequence[SourceFile], shard_size: int) -> Iterator[Sequence[SourceFile]]:
+    """The files of each tar: whole samples, cut by their keys, at most `shard_size` bytes or one sample. Pure."""
+    cuts: Cuts[int] = Cuts(shard_size - len(END))
+    begin = first = size = 0
+    last = _key(files[0]) if files else ""
+    for number, file in enumerate(files):
         key = _key(file)
         if key != last:
-            if shard and used + size > shard_size:
-                yield tuple(shard)
-                shard, used = [], len(END)
-            shard += sample
-            used += size
-            last, size, sample = key, 0, []
-        sample.append(file)
+            cuts.add(size, priority(last.encode()), first)
+            while cuts.found:
+                _, cut = cuts.found.popleft()
+                yield files[begin:cut]
+                begin = cut
+            first, size, last = number, 0, key
         size += _head_size(file) + _padded(file.size)
-    if shard and used + size > shard_size:
-        yield tuple(shard)
-        shard = []
-    if shard or sample:
-        yield tuple(shard + sample)
+    if files:
+        cuts.add(size, priority(last.encode()), first)
+        cuts.finish()
+        for cut in [*(cut for _, cut in cuts.found), len(files)]:
+            yield files[begin:cut]
+            begin = cut
 
 
 def pack_tars(
@@ -82,7 +83,7 @@ def pack_tars(
     )  # one more: while a tar is synced the next is written
     writing = BoundedSemaphore(count)
 
-    def make(shard: tuple[SourceFile, ...]) -> Packed:
+    def make(shard: Sequence[SourceFile]) -> Packed:
         key = shard_key(source, shard, WRITER_VERSION)
         known = lookup(key) if key is not None else None
         if known is not None:

@@ -23,7 +23,8 @@ CREATE TABLE IF NOT EXISTS pins (
     origins TEXT NOT NULL, meta TEXT NOT NULL, info TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS pins_root ON pins (root);
--- what a publish has packed already: a digest of everything that shapes the shard → the file that it became
+-- what a publish has packed already: a digest of everything that shapes the shard → the file that it became (position:
+-- of a way to cut that went before any release; empty)
 CREATE TABLE IF NOT EXISTS packed (key BLOB PRIMARY KEY, file INTEGER NOT NULL, position TEXT NOT NULL) WITHOUT ROWID;
 -- how far work had come that may have been killed: see `journal`
 CREATE TABLE IF NOT EXISTS journal (key BLOB PRIMARY KEY, state TEXT NOT NULL, used_ns INTEGER NOT NULL);

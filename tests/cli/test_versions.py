@@ -1,6 +1,8 @@
 """Versions of a dataset: what is new, what is shared, and the history of a name."""
 
+import random
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,6 +51,44 @@ def test_diff_names_files_and_counts_new_leaves(command: Command, versions: tupl
     words = command("diff", first, second, "--repo", repo)
     assert "~ data/a.bin  176KiB, 16KiB of it new" in words.out, words.out
     assert "- data/d.bin" in words.out
+
+
+def test_diff_counts_shards_that_only_have_another_number(command: Command, tmp_path: Path) -> None:
+    source, numbers = tmp_path / "src", random.Random(5)
+    source.mkdir()
+    for number in range(200):
+        (source / f"s{number:03d}.jpg").write_bytes(numbers.randbytes(3000))
+    options = ("--name", "set", "--repo", tmp_path / "repo", "--leaf-size", "16KiB", "--shard-size", "64KiB", "--json")
+    first = command("publish", source, *options).json()
+    for number in range(10):
+        (source / f"a{number}.jpg").write_bytes(numbers.randbytes(3000))  # before all others
+    (source / "s199.jpg").unlink()
+    second = command("publish", source, *options).json()
+    assert second["shards"] > first["shards"]
+    found = command("diff", first["root"], second["root"], "--repo", tmp_path / "repo", "--json").json()
+    shards = [one for one in found["changes"] if one["path"].startswith("data/")]
+    kinds = Counter(one["kind"] for one in shards)
+    assert kinds["moved"] >= first["shards"] - 3
+    assert sum(one["new_bytes"] for one in shards) <= second["new_bytes"] < 4 * 64 * 1024
+    gone = [one for one in shards if one["kind"] in ("removed", "changed")]
+    assert 1 <= len(gone) <= 5, shards
+    words = command("diff", first["root"], second["root"], "--repo", tmp_path / "repo").out
+    assert len(words.splitlines()) < 20
+    assert "more under another name" in words
+
+
+def test_diff_compares_a_file_with_what_was_in_its_place(command: Command, tmp_path: Path) -> None:
+    source = tmp_path / "src"
+    source.mkdir()
+    (source / "a.bin").write_bytes(b"x" * 10 * LEAF)
+    options = ("--name", "set", "--repo", tmp_path / "repo", "--format", "tokens", "--dtype", "uint16", "--json")
+    first = command("publish", source, "--leaf-size", "16KiB", *options).json()
+    (source / "b.bin").write_bytes(b"x" * 10 * LEAF)
+    (source / "a.bin").write_bytes(b"x" * 10 * LEAF + b"y" * LEAF)
+    second = command("publish", source, "--leaf-size", "16KiB", *options).json()
+    found = command("diff", first["root"], second["root"], "--repo", tmp_path / "repo", "--json").json()
+    data = {one["path"]: (one["kind"], one["new_bytes"]) for one in found["changes"] if one["path"].startswith("data/")}
+    assert data == {"data/a.bin": ("changed", LEAF), "data/b.bin": ("moved", 0)}
 
 
 def test_diff_reads_no_leaf(command: Command, versions: tuple[Path, str, str], tmp_path: Path) -> None:

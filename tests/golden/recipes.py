@@ -127,6 +127,17 @@ def _jsonl(folder: Path) -> None:
     write(folder, {"rows.jsonl": "\n".join(rows).encode() + b"\n"})
 
 
+def _long_jsonl(folder: Path) -> None:
+    for part in range(3):
+        rows = [json.dumps({"id": part * 200 + n, "text": noise(part * 200 + n, 40).hex()}) for n in range(200)]
+        write(folder, {f"rows{part}.jsonl": "\n".join(rows).encode() + b"\n"})
+
+
+def _long_csv(folder: Path) -> None:
+    rows = [f'{n},"{noise(n, 40).hex()}\n"' for n in range(600)]
+    write(folder, {"rows.csv": ("id,text\n" + "\n".join(rows) + "\n").encode()})
+
+
 def _csv(folder: Path) -> None:
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
@@ -141,6 +152,7 @@ def _tree(folder: Path) -> None:
 
 
 SMALL: dict[str, Any] = {"leaf_size": LEAF}
+CUT: dict[str, Any] = {"leaf_size": LEAF, "shard_size": 16 * KIB}
 SHARDED: dict[str, Any] = {"leaf_size": LEAF, "shard_size": 32 * KIB}
 
 RECIPES = {
@@ -165,4 +177,7 @@ RECIPES = {
     "small text, into parquet": Recipe(_text, SMALL, pyarrow=True),
     "JSONL, into parquet": Recipe(_jsonl, SMALL, pyarrow=True),
     "CSV, into parquet": Recipe(_csv, SMALL, pyarrow=True),
+    "small text, into several parquets": Recipe(_text, CUT, pyarrow=True),
+    "JSONL, into several parquets": Recipe(_long_jsonl, CUT, pyarrow=True),
+    "CSV, into several parquets": Recipe(_long_csv, CUT, pyarrow=True),
 }

@@ -60,7 +60,7 @@ def text(tmp_path_factory: pytest.TempPathFactory, publish_folder: Any) -> Any:
         (source / f"f{number:04d}.txt").write_text(
             f"{number}: " + "".join(rng.choices("abc def\n", k=rng.randrange(20, 3000)))
         )
-    return source, publish_folder(source, leaf_size=16384, shard_size=32768)
+    return source, publish_folder(source, leaf_size=16384, shard_size=1 << 20)
 
 
 @pytest.fixture(scope="session")

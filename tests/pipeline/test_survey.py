@@ -31,6 +31,7 @@ from holdfast.storage.blocks.journal import Journal
 from support.ageing import age
 from support.programs import Program
 
+SHARD = 12 << 10
 KINDS: dict[str, Any] = {"jsonl": JsonlRows, "csv": CsvRows, "text": TextRows}
 VALUES: list[Any] = [
     None, True, 1, 1 << 60, 1.5, "text", [], [1], [[1.5], None], {}, {"a": 1}, {"a": {"b": [{"c": 1}]}}, 1 << 70,
@@ -87,20 +88,21 @@ class Run:
 
     def __init__(self, folder: Path, kind: str, journal: Journal | None, stop: int = -1, shape: str = "") -> None:
         files = detect(scan(folder, Skipped()), "auto").files
-        self.rows: RowSource = KINDS[kind](folder, files)
+        self.rows: RowSource = KINDS[kind](folder, files, SHARD)
+        self.files = len(files)
         self.read: list[str] = []
         self.skipped, self.bytes = Skipped(), 0
         self.skipped.add("before", "of another stage")
         real = self.rows.see
 
-        def see(file: SourceFile, skipped: Skipped) -> None:
+        def see(number: int, file: SourceFile, skipped: Skipped) -> None:
             if len(self.read) == stop:
                 raise KeyboardInterrupt
             self.read.append(file.name)
-            real(file, skipped)
+            real(number, file, skipped)
 
         self.rows.see = see  # type: ignore[method-assign]
-        self.log = SurveyLog(journal, folder, shape or kind)
+        self.log = SurveyLog(journal, folder, shape or kind, SHARD)
         try:
             survey(self.rows, files, self.skipped, self._count, self.log)
         except KeyboardInterrupt:
@@ -111,8 +113,10 @@ class Run:
 
     @property
     def learned(self) -> tuple[object, ...]:
-        tables = [table.to_pylist() for table, _, _ in self.rows.tables(300)]
-        return self.rows.schema, self.rows.size, self.skipped.named(), self.skipped.count, self.bytes, tables
+        spans = self.rows.size.spans(self.files)
+        assert len(spans) > 1
+        tables = [(span, table.to_pylist(), size) for span, table, size in self.rows.tables(spans, 300)]
+        return self.rows.schema, self.rows.size.state(), self.skipped.named(), self.skipped.count, self.bytes, tables
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -192,7 +196,7 @@ def test_an_entry_is_small_and_a_large_one_is_not_made(
 ) -> None:
     folder = corpus(tmp_path / "src", "jsonl")
     run = Run(folder, "jsonl", journal)
-    assert len(journal.read(run.log._key) or "") < 2000
+    assert len(journal.read(run.log._key) or "") < 3000
     run.log.drop()
     monkeypatch.setattr(survey_module, "_MAX_STATE", 500)
     Run(folder, "jsonl", journal)
@@ -250,7 +254,11 @@ def test_a_publish_that_was_killed_in_its_survey_goes_on_and_leaves_no_entry(
     assert Program(KILLED, folder, tmp_path / "repo", 4).wait() == -signal.SIGKILL
     read: list[str] = []
     real = KINDS[kind].see
-    monkeypatch.setattr(KINDS[kind], "see", lambda self, file, found: read.append(file.name) or real(self, file, found))
+    monkeypatch.setattr(
+        KINDS[kind],
+        "see",
+        lambda self, number, file, found: read.append(file.name) or real(self, number, file, found),
+    )
     with DiskStore(tmp_path / "repo").open() as store:
         assert len(store.catalog.rows("SELECT * FROM journal")) == 1
     again = publish(folder, name="d", repo=tmp_path / "repo")
