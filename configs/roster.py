@@ -51,6 +51,7 @@ class Provider(BaseModel):
     gateway: str | None = None
     replication_min: int | None = Field(default=None, ge=1, le=1000)
     replication_max: int | None = Field(default=None, ge=1, le=1000)
+    tags: dict[str, str] = {}
 
     @classmethod
     def at(cls, url: str, kind: Kind, *, token_file: Path | None = None) -> Provider:
@@ -148,6 +149,8 @@ class Provider(BaseModel):
             raise ValueError("expected token_env or token_file, got both")
         if (self.replication_min or 0) > (self.replication_max or 1000):
             raise ValueError("expected a replication_min that is not above replication_max")
+        if self.tags and self.kind != "cluster":
+            raise ValueError(f"expected tags at a cluster, got them at a {self.kind}")
         return self
 
     def headers(self, env: Mapping[str, str]) -> dict[str, str]:

@@ -22,7 +22,8 @@ from ..ready_memory import ReadyMemory
 from .setting import SHARD_BYTES, Setting, published, there
 
 RESULTS = Path(__file__).parents[1] / "results"
-PARTS = ("push", "read", "serve")
+PARTS = ("push", "read", "serve", "pins", "versions")
+_LARGE = {"push", "read", "serve"}  # move the whole dataset
 _SHARDS = 32  # 2 GB
 
 
@@ -36,7 +37,8 @@ def main() -> None:
     if not there():
         parser.error("no Kubo here: make daemons")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # gigabytes in memory are not left behind
-    shards = max(2, int(_SHARDS * options.scale))
+    parts = options.only or PARTS
+    shards = max(2, int(_SHARDS * options.scale)) if _LARGE.intersection(parts) else 2
     found: list[Goal] = []
     with (
         tempfile.TemporaryDirectory(prefix="holdfast-ipfs-", dir=in_memory(int(14e9 * options.scale))) as folder,
@@ -52,7 +54,7 @@ def main() -> None:
         setting = Setting(
             source, work / "first", work / "set.car", root, shards * SHARD_BYTES, work, options.rounds, memory, _say
         )
-        for part in options.only or PARTS:
+        for part in parts:
             found += importlib.import_module(f".{part}", __package__).goals(setting)
     RESULTS.mkdir(exist_ok=True)
     document = {

@@ -14,9 +14,9 @@ from ..configs.sizes import parse_duration
 from .options import AsJson, Repo, repo_path
 from .output import emit
 from .placing import list_pins, place_with, read_keepers, remove_pins, roster_of, show_placed, show_state
+from .placing_many import place_many_with, read_wanted, show_many
 
 if TYPE_CHECKING:
-    from ..storage.cid import CID
     from ..storage.pins.pin import Pin
     from ..storage.pins.target import PinTarget
 
@@ -42,8 +42,11 @@ def register(app: typer.Typer) -> None:
 
 
 def add(
-    uri: Annotated[str, typer.Argument(help="ipfs://CID, or a bare CID.")],
+    uris: Annotated[list[str] | None, typer.Argument(metavar="URI...", help="ipfs://CID, or a bare CID.")] = None,
     name: Annotated[str, typer.Option(help="What to call it.")] = "",
+    listed: Annotated[
+        str | None, typer.Option("--list", metavar="FILE", help="More of them, a line each: URI [NAME]; - is stdin.")
+    ] = None,
     origins: Annotated[
         list[str] | None, typer.Option("--origin", metavar="URL", help="Where --to may fetch it from; again for more.")
     ] = None,
@@ -53,23 +56,30 @@ def add(
     repo: Repo = None,
     as_json: AsJson = False,
 ) -> None:
-    """Keep a whole DAG. The repository here keeps what it has already; --to fetches what it lacks."""
+    """Keep whole DAGs. The repository here keeps what it has already; --to fetches what it lacks."""
     from ..storage.pins.wait import Requested
     from ..storage.pins.wait import wait as until
 
     if origins and to is None:
         raise ConfigError("--origin goes with --to", hint="the repository here fetches nothing; a running peer does")
-    root = _root(uri)
+    wanted = read_wanted(uris or [], name, listed)
     if (roster := roster_of(to)) is not None:
         if token_file:
             raise ConfigError("--token-file goes with --to URL", hint="a roster names the token of each provider")
-        show_placed(
-            place_with(read_keepers(roster, wait or "1h"), root, name, repo_path(repo), origins, wait or "1h"),
-            as_json=as_json,
-        )
+        keepers = read_keepers(roster, wait or "1h")
+        if len(wanted) > 1:
+            show_many(
+                place_many_with(keepers, wanted, repo_path(repo), origins, wait or "1h"), len(wanted), as_json=as_json
+            )
+            return
+        ((root, called),) = wanted.items()
+        show_placed(place_with(keepers, root, called, repo_path(repo), origins, wait or "1h"), as_json=as_json)
         return
+    if len(wanted) > 1:
+        raise ConfigError("several URIs go with --to ROSTER", hint="name each alone, or write a roster of one provider")
+    ((root, called),) = wanted.items()
     with _target(to, token_file, repo) as target:
-        found = target.add(root, name, origins or [])
+        found = target.add(root, called, origins or [])
         if wait is not None:
             (done,) = until([Requested(target, found)], parse_duration(wait))
             found = done.pin
@@ -138,15 +148,6 @@ def _target(to: str | None, token_file: Path | None, repo: Path | None) -> Itera
     from ..storage.pins.pinning_service import PinningService
 
     yield PinningService(Provider.at(to, "pinning-service", token_file=token_file))
-
-
-def _root(uri: str) -> CID:
-    from ..storage.uri import DatasetUri
-
-    where = DatasetUri.parse(uri)
-    if where.path:
-        raise ConfigError(f"{uri}: a pin is of a whole DAG", hint="give its CID, as `holdfast ls` shows it")
-    return where.root
 
 
 def _matching(target: PinTarget, which: str) -> list[Pin]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..configs.errors import ConfigError
-from ..configs.sizes import parse_duration
+from ..configs.sizes import format_size, parse_duration
 from .output import emit
 
 if TYPE_CHECKING:
@@ -48,14 +48,15 @@ def place_with(
     providers: Sequence[Provider], root: CID, name: str, repo: Path, origins: Sequence[str] | None, wait: str
 ) -> list[Placed]:
     """Have them all keep it; each change of state is a line on a terminal."""
-    from ..pipeline.place.place import PlaceOptions, place
+    from ..pipeline.place.place import place
+    from ..pipeline.place.placing import PlaceOptions
     from ..storage.blocks.disk import DiskStore
 
     if not providers:
         return []
     options = PlaceOptions(tuple(origins or ()), parse_duration(wait))
     with DiskStore(repo).open(create=False) as store:
-        return place(store, root, name, providers, _placements(repo), options=options, on_placed=_say)
+        return place(store, root, name, providers, placements_of(repo), options=options, on_placed=_say)
 
 
 def show_placed(placed: Sequence[Placed], *, as_json: bool) -> None:
@@ -98,7 +99,7 @@ def remove_pins(which: str, roster: Path, repo: Path, *, as_json: bool) -> None:
     from ..configs.errors import HoldfastError
     from ..storage.pins.targets import target_of
 
-    placements, root = _placements(repo), _root(which)
+    placements, root = placements_of(repo), _root(which)
     removed, problems = [], []
     for provider in read_keepers(roster):
         target = target_of(provider, os.environ)
@@ -121,7 +122,7 @@ def remove_pins(which: str, roster: Path, repo: Path, *, as_json: bool) -> None:
 
 def show_state(which: str | None, roster: Path | None, repo: Path, *, as_json: bool) -> None:
     """What was noted: row by row for one root or name; how many of each for all."""
-    placements = _placements(repo)
+    placements = placements_of(repo)
     names = None if roster is None else {provider.name for provider in read_keepers(roster)}
     if which is not None:
         root = _root(which)
@@ -153,6 +154,7 @@ def placed_document(one: Placed) -> dict[str, Any]:
         "cid": str(one.root),
         "name": one.name,
         "message": one.message,
+        "transferred": one.done_bytes,
         "promised": _time(one.promised_us),
         "proven": _time(one.proven_us),
         "leaves": one.leaves,
@@ -161,11 +163,16 @@ def placed_document(one: Placed) -> dict[str, Any]:
 
 def placed_line(one: Placed) -> str:
     """The same in words."""
+    far = ""
+    if one.done_bytes:
+        total = f" of {format_size(one.total_bytes)}" if one.total_bytes else ""
+        far = f", {format_size(one.done_bytes)}{total} {'sent' if one.kind == 'kubo' else 'fetched'}"
     proof = f", {one.leaves} leaves read back" if one.counts else ""
-    return f"{one.provider} ({one.kind}): {one.status.value}{proof}{f': {one.message}' if one.message else ''}"
+    return f"{one.provider} ({one.kind}): {one.status.value}{far}{proof}{f': {one.message}' if one.message else ''}"
 
 
-def _placements(repo: Path) -> Any:
+def placements_of(repo: Path) -> Any:
+    """What was noted of providers."""
     from ..pipeline.place.state import Placements
 
     return Placements(repo / "placements.sqlite")

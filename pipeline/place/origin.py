@@ -6,7 +6,8 @@ import asyncio
 import secrets
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from ...storage.blocks.disk import DiskStore
@@ -54,6 +55,18 @@ class Origin:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_S)
         self._loop.close()
+
+
+@contextmanager
+def origins_towards(
+    store: DiskStore, urls: Sequence[str], given: tuple[str, ...]
+) -> Iterator[Callable[[str], tuple[str, ...]]]:
+    """What the provider at one of `urls` is told to fetch from: `given`, or a gateway that is run meanwhile."""
+    if given or not urls:
+        yield lambda _: given
+        return
+    with Origin(store, urls) as running:
+        yield running.urls
 
 
 def address_towards(url: str) -> str:

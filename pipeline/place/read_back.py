@@ -26,14 +26,15 @@ _DEADLINE_S = 30.0  # of one answer
 class ReadBack:
     """The leaves of one root to be asked for, drawn once, out of the repository: the same for every provider.
 
+    `by_blocks`: by random walks down from the root, which need no list of files: for a leaf each of many roots.
     Construction reads the repository: raises `StoreError` for one that fails, not for one that lacks the root.
     """
 
-    def __init__(self, store: DiskStore, root: CID, leaves: int = DEFAULT_LEAVES) -> None:
+    def __init__(self, store: DiskStore, root: CID, leaves: int = DEFAULT_LEAVES, *, by_blocks: bool = False) -> None:
         self._store, self._root, self.leaves = store, root, leaves
         self._drawn: Drawn | None = None
         self.possible = store.has(root)
-        if self.possible:
+        if self.possible and not by_blocks:
             try:
                 self._drawn = self._draw()
             except (UnsupportedError, ConfigError):

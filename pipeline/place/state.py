@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...storage.cid import CID
@@ -53,6 +53,8 @@ class Placed:
     promised_us: int = 0
     proven_us: int = 0
     leaves: int = 0
+    done_bytes: int = field(default=0, compare=False)  # that it was sent, or fetched, this time; not kept
+    total_bytes: int = field(default=0, compare=False)  # 0 where that is not known
 
     @property
     def counts(self) -> bool:
@@ -121,6 +123,21 @@ class Placements:
                 values,
             )
             return [self._row(row) for row in found]
+
+    def last(self, provider: str, url: str, name: str) -> CID | None:
+        """The root that this provider was the last to call pinned under this name."""
+        if not self._path.exists():
+            return None
+        with self._open() as connection:
+            found = connection.execute(
+                "SELECT root FROM placed WHERE provider = ? AND url = ? AND name = ? AND status = 'pinned'"
+                " ORDER BY promised_us DESC LIMIT 1",
+                (provider, url, name),
+            ).fetchone()
+        try:
+            return CID.from_bytes(found[0]) if found else None
+        except (TypeError, FormatError):
+            return None
 
     def tally(self) -> list[Tally]:
         """How much of what, provider by provider: does not read the rows one by one."""

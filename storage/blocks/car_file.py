@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ..cid import CID, RAW, SHA2_256_PREFIX
+from ..cid import CID, DAG_PB, RAW, SHA2_256_PREFIX
 from ..dag import carv2, walk
 from ..dag.car import CarBlock, CarReader, encode_header, section_head
+from ..dag.order import links_order
 from ..errors import BlockMissingError, ConfigError, FormatError, HashMismatchError, HoldfastError, StoreError
 from .atomic import sync_folder
 from .block import Block
@@ -72,29 +73,31 @@ def export_car(store: DiskStore, root: CID, path: Path, *, version: int = 1) -> 
     return CarSummary((root,), blocks, written)
 
 
-def cars(store: DiskStore, root: CID, count: int) -> list[Iterator[bytes]]:
-    """A DAG as `count` CARs (version 1, of one root) that together hold each block once, piece by piece.
+def cars(store: DiskStore, roots: Sequence[CID], count: int, there: Container[CID] = ()) -> list[Iterator[bytes]]:
+    """DAGs as `count` CARs (version 1, of all these roots) that together hold each block of a DAG once, piece by piece.
+
+    But for what is below the CIDs of `there`, and these themselves: whoever is sent it has them.
 
     For several who send at once, each from a thread of its own, to somebody who hashes every block: so leaves of files
     that are as they were when they were hashed are not hashed once more, 0.5 s a GB. Which block goes into which CAR
     depends on who is first. Raises as `export_car` does, in each that is read on.
     """
-    walking = _SharedWalk(store, root)
+    walking = _SharedWalk(store, roots, there)
     return [walking.sections() for _ in range(count)]
 
 
 class _SharedWalk:
-    """The blocks of a DAG, given out to several threads, each block once."""
+    """The blocks of DAGs, one after the other, given out to several threads, each block once."""
 
-    def __init__(self, store: DiskStore, root: CID) -> None:
-        self._store, self._root = store, root
-        self._steps = walk.dag_order(root, "all")
+    def __init__(self, store: DiskStore, roots: Sequence[CID], there: Container[CID]) -> None:
+        self._store, self._roots, self._there = store, roots, there
+        self._steps = links_order(roots[0], roots)  # what several share comes once
         self._began, self._last = False, b""
         self._error: HoldfastError | None = None
         self._lock = threading.Lock()
 
     def sections(self) -> Iterator[bytes]:
-        yield encode_header([self._root])
+        yield encode_header(self._roots)
         while (found := self._next()) is not None:
             cid, data = found
             if data is None:  # a leaf: read by this thread, beside the others
@@ -109,6 +112,8 @@ class _SharedWalk:
                 raise self._error
             try:
                 cid = next(self._steps) if not self._began else self._steps.send(self._last)
+                while cid in self._there and cid.codec in (RAW, DAG_PB):  # an empty block of others cannot be read
+                    cid = self._steps.send(b"")  # as if nothing were below it
             except StopIteration:
                 return None
             self._began = True

@@ -29,8 +29,12 @@ class ProviderRecord:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where it is a trustless gateway; none for a peer that speaks libp2p only."""
-        if GATEWAY not in self.protocols:
+        """Where it is a trustless gateway; none for a peer that speaks libp2p only.
+
+        A router that names no protocols (Kubo passes them on to nobody) is taken at its addresses: of HTTP there are
+        only gateways.
+        """
+        if self.protocols and GATEWAY not in self.protocols:
             return ()
         return tuple(dict.fromkeys(url for address in self.addresses if (url := url_of(address))))
 
@@ -96,7 +100,10 @@ def _record(entry: object) -> ProviderRecord | None:
     peer = entry.get("ID")
     if not isinstance(peer, str) or len(peer) > _MAX_CHARS:
         return None
-    return ProviderRecord(peer, _texts(entry.get("Addrs")), _texts(entry.get("Protocols")))
+    protocols = entry.get("Protocols") or []
+    if not isinstance(protocols, list):  # what is no list names something else than nothing
+        return ProviderRecord(peer)
+    return ProviderRecord(peer, _texts(entry.get("Addrs")), _texts(protocols))
 
 
 def _texts(found: object) -> tuple[str, ...]:

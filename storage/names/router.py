@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from ...configs.roster import Provider
 from ..cid import CID
 from ..control import Control, refusal
-from .provider import GATEWAY, ProviderRecord, read_providers
+from .provider import GATEWAY, UNKNOWN, ProviderRecord, read_providers
 
 _MAX_ANSWER_BYTES = 1 << 20  # IPNI has sent 4.3 MiB of dead records for one CID (facts: ipfs.md §1.2)
 _TIMEOUT_S = 5.0
@@ -34,7 +34,7 @@ class Router:
 
         Of a long row of lines the first MiB is read. Raises `PeerError`, `ConfigError`.
         """
-        query = urlencode({"filter-protocols": GATEWAY})
+        query = urlencode({"filter-protocols": f"{GATEWAY},{UNKNOWN}"})
         reply = self._control.call(
             "GET", f"/routing/v1/providers/{cid}?{query}",
             headers={"Accept": _ACCEPT}, max_bytes=_MAX_ANSWER_BYTES, timeout_s=_TIMEOUT_S, cut="x-ndjson",

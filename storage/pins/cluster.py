@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from ...configs.roster import Provider
 from ..cid import CID
 from ..control import Control, Reply, refusal
-from ..errors import FormatError, MissingError, WrongBytesError
+from ..errors import ConfigError, FormatError, MissingError, UnreachableError, WrongBytesError
 from ..printable import printable
 from .pin import Pin, Status, parse_time
 
@@ -41,18 +41,33 @@ class ClusterPins:
         return self.provider.name
 
     def add(self, cid: CID, name: str, origins: Sequence[str]) -> Pin:
-        """See `PinTarget.add`. With the numbers of replicas of the roster, or the cluster's own."""
-        known = self.ls(cid, (Status.PINNED,))
-        if known:
+        """See `PinTarget.add`. With the numbers of replicas of the roster, or the cluster's own; at peers of its tags.
+
+        Raises `ConfigError` when too few peers carry these. A pin that is there already stays where it is.
+        """
+        known = self.ls(cid)
+        if known and known[0].status is Status.PINNED:
             return known[0]
+        tagged: list[str] = []
         query = {"name": name, "mode": "recursive"}
-        if self.provider.replication_min is not None:
-            query["replication-min"] = str(self.provider.replication_min)
-        if self.provider.replication_max is not None:
-            query["replication-max"] = str(self.provider.replication_max)
+        low, high = self.provider.replication_min, self.provider.replication_max
+        if self.provider.tags:  # a cluster prefers these, no more
+            tagged = self._tagged(low or 1)
+            low, high = low or len(tagged), min(high or len(tagged), len(tagged))
+            query["user-allocations"] = ",".join(tagged)
+        if low is not None:
+            query["replication-min"] = str(low)
+        if high is not None:
+            query["replication-max"] = str(high)
         if named := [origin for origin in origins if "/p2p/" in origin]:  # it takes no others: its Kubos dial peers
             query["origins"] = ",".join(named)
-        self._ask("POST", f"/pins/{cid}?{urlencode(query)}")
+        allocated = self._ask("POST", f"/pins/{cid}?{urlencode(query)}").get("allocations")
+        if tagged and not (isinstance(allocated, list) and set(map(str, allocated)) <= set(tagged)):
+            if not known:
+                self.rm(str(cid))
+            raise UnreachableError(  # a peer of which some metric has not come yet is passed over
+                f"{self.name} allocated it to peers without the tags of the roster"
+            )
         return self.status(str(cid))
 
     def status(self, requestid: str) -> Pin:
@@ -89,6 +104,28 @@ class ClusterPins:
 
     def close(self) -> None:
         """See `PinTarget.close`. Connections last as long as a call."""
+
+    def _tagged(self, least: int) -> list[str]:
+        """The peers that carry every tag of the roster, by what their informers said last; `ConfigError` for fewer."""
+        found: set[str] | None = None
+        for tag, value in self.provider.tags.items():
+            metrics = _parsed(self.name, self._call("GET", f"/monitor/metrics/{quote(f'tag:{tag}', safe='')}").body)
+            if not isinstance(metrics, list):  # null where nobody has such a tag
+                metrics = []
+            here = {
+                str(metric.get("peer"))
+                for metric in metrics
+                if isinstance(metric, dict) and metric.get("valid") is True and metric.get("value") == value
+            }
+            found = here if found is None else found & here
+        if found is None or len(found) < least:
+            wanted = ", ".join(f"{tag}={value}" for tag, value in self.provider.tags.items())
+            said = f"only {len(found)} of {least} peers" if found else "no peer"
+            raise ConfigError(
+                f"{said} of {self.name} is tagged {wanted}",
+                hint="correct tags of this provider in the roster, or set the informer of its peers (service.json)",
+            )
+        return sorted(found)
 
     def _ask(self, method: str, target: str) -> dict[str, Any]:
         found = _parsed(self.name, self._call(method, target).body)

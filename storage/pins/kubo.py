@@ -7,6 +7,7 @@ path.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import warnings
@@ -14,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from itertools import takewhile
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,13 +25,15 @@ from ..control import Reply, refusal
 from ..errors import ConfigError, FormatError, HoldfastError, MissingError, PeerError, UnreachableError, WrongBytesError
 from ..multiaddr import multiaddr_of
 from ..printable import printable
-from .kubo_rpc import CALL, LIST, KuboRpc, failure
+from .kubo_rpc import CALL, LIST, KuboRpc, Query, failure
 from .pin import Pin, Status
 
 T = TypeVar("T")
+LOG = logging.getLogger("holdfast.pins")
 _CALL_S = 30.0  # for an answer
 _PULL_S = 300.0  # without one more block: the network may be slow to find who has it
 _STALL_S = 60.0  # without one more block of what it was sent: it only has to read them
+_PINS_PER_CALL = 100
 _NOT_PINNED = ("is not pinned", "not pinned or pinned indirectly")
 
 
@@ -82,6 +86,63 @@ class KuboPins:
 
         A gc there may take blocks between the two steps: then this fails, and may be said again.
         """
+        blocks = self._import(cars)
+        for _ in self._rpc.pin([cid], name, stall_s=_STALL_S):
+            check()
+        return _promise(cid, name, {"blocks": str(blocks)})
+
+    def push_many(
+        self,
+        wanted: Sequence[tuple[CID, str]],
+        cars: Sequence[Iterable[bytes]],
+        check: Callable[[], None] = lambda: None,
+    ) -> list[Pin]:
+        """See `CarTarget.push_many`. A call pins 100 of one name: each of them alone would be a call, and a flush of
+        Kubo's to disk, of its own.
+        """
+        self._import(cars)
+        found: dict[CID, Pin] = {}
+        names: dict[str, list[CID]] = {}
+        for cid, name in dict(wanted).items():
+            names.setdefault(name, []).append(cid)
+        for name, cids in names.items():
+            for at in range(0, len(cids), _PINS_PER_CALL):
+                check()
+                found |= self._pin_some(cids[at : at + _PINS_PER_CALL], name, check)
+        self._announce([cid for cid, pin in found.items() if pin.status is Status.PINNED], check)
+        return [found[cid] for cid, _ in wanted]
+
+    def _pin_some(self, cids: Sequence[CID], name: str, check: Callable[[], None]) -> dict[CID, Pin]:
+        """All in one call. Kubo pins them in order, and ends at the first that it cannot: the rest is another call."""
+        found: dict[CID, Pin] = {}
+        left = list(cids)
+        while left:
+            check()
+            try:
+                for _ in self._rpc.pin(left, name, stall_s=_STALL_S, announce=False):
+                    check()
+                pinned, why = len(left), ""
+            except UnreachableError:
+                raise
+            except PeerError as error:
+                pinned, why = sum(1 for _ in takewhile(self._pins, left)), error.message
+            found |= {cid: _promise(cid, name) for cid in left[:pinned]}
+            for cid in left[pinned : pinned + 1]:
+                found[cid] = replace(_promise(cid, name, {"error": why}), status=Status.FAILED)
+            left = left[pinned + 1 :]
+        return found
+
+    def _announce(self, cids: Sequence[CID], check: Callable[[], None]) -> None:
+        """Once, at the end; a Kubo that cannot, or must not, keeps them all the same."""
+        try:
+            for at in range(0, len(cids), _PINS_PER_CALL):
+                check()
+                self._rpc.announce(cids[at : at + _PINS_PER_CALL])
+        except HoldfastError as error:
+            LOG.info("nothing was announced: %s", error.message)
+
+    def _import(self, cars: Sequence[Iterable[bytes]]) -> int:
+        """Send them at once; how many blocks came."""
         stop = threading.Event()
 
         def send(parts: Iterable[bytes]) -> int:
@@ -96,10 +157,7 @@ class KuboPins:
             errors = [error for future in sent if (error := future.exception()) is not None]
         if errors:
             raise next((error for error in errors if not isinstance(error, _OthersFailedError)), errors[0])
-        for _ in self._rpc.pin(cid, name, stall_s=_STALL_S):
-            check()
-        blocks = sum(future.result() for future in sent)
-        return Pin(str(cid), cid, name, Status.PINNED, time.time_ns() // 1000, (), {"blocks": str(blocks)})
+        return sum(future.result() for future in sent)
 
     def status(self, requestid: str) -> Pin:
         """See `PinTarget.status`."""
@@ -132,7 +190,7 @@ class KuboPins:
         return [pin for pin in (*found, *pinned) if pin.status in statuses]
 
     def _pins(self, cid: CID | None) -> list[Pin]:
-        query = {"type": "recursive", "stream": "true", "names": "true"}
+        query: Query = {"type": "recursive", "stream": "true", "names": "true"}
         if cid is not None:
             query["arg"] = str(cid)
         try:
@@ -190,7 +248,7 @@ class KuboPins:
     def _run(self, pull: _Pull) -> None:
         cid = pull.pin.cid
         try:
-            for blocks in self._rpc.pin(cid, pull.pin.name, stall_s=_PULL_S):
+            for blocks in self._rpc.pin([cid], pull.pin.name, stall_s=_PULL_S):
                 if pull.stop.is_set():
                     return
                 pull.blocks = blocks
@@ -229,6 +287,10 @@ class KuboPins:
             raise UnreachableError(f"{self.name} cannot be reached: {type(error).__name__}") from error
         except ipfshttpclient.exceptions.Error as error:
             raise WrongBytesError(f"{self.name} does not answer as Kubo does: {type(error).__name__}") from error
+
+
+def _promise(cid: CID, name: str, info: Mapping[str, str] | None = None) -> Pin:
+    return Pin(str(cid), cid, name, Status.PINNED, time.time_ns() // 1000, (), info or {})
 
 
 class _OthersFailedError(Exception):

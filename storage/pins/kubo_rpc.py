@@ -17,9 +17,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -38,6 +38,7 @@ from ..errors import (
     WrongBytesError,
 )
 from ..printable import printable
+from .target import IncompleteError
 
 CONNECT_S = 5.0
 _MAX_LINE_BYTES = 64 << 10  # one object: a CID, an error
@@ -45,6 +46,9 @@ _MAX_ERROR_BYTES = 64 << 10
 _MAX_NAME_BYTES = 255
 _STREAM_ERROR = "x-stream-error"
 _MIN_RATE_BYTES_S, _GRACE_S = 64 << 10, 60.0  # of a CAR that is sent
+
+
+Query = dict[str, str | list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class KuboRpc:
         no name: `pin` does both. Raises what `parts` raises, and as `objects` does; `TruncatedError` when Kubo says
         nothing of the end.
         """
-        query = {"pin-roots": "false", "stats": "true", "fast-provide-root": "false"}
+        query: Query = {"pin-roots": "false", "stats": "true", "fast-provide-root": "false"}
         boundary = secrets.token_hex(16)
         kind = f"multipart/form-data; boundary={boundary}"
         body = _paced(_multipart(parts, boundary), self.provider.name)
@@ -88,31 +92,43 @@ class KuboRpc:
             raise TruncatedError(f"{self.provider.name}: the answer to dag/import ended early")
         return blocks
 
-    def pin(self, cid: CID, name: str, *, stall_s: float) -> Iterator[int]:
-        """Have a DAG pinned under a name; yields how many blocks Kubo has come to, again and again.
+    def pin(self, cids: Sequence[CID], name: str, *, stall_s: float, announce: bool = True) -> Iterator[int]:
+        """Have DAGs pinned under a name; yields how many blocks Kubo has come to, again and again.
 
         `stall_s`: how long without one more: then a block is missing, and nobody whom Kubo knows has it. Ends only
-        when Kubo confirms the pin; else raises as `objects` does.
+        when Kubo confirms all pins; else raises as `objects` does, and those before the one that failed are pinned.
+        `announce`: the roots, once they are pinned, if Kubo is set up so.
         """
-        query = {"arg": str(cid), "recursive": "true", "progress": "true"}
+        query: Query = {"arg": [str(cid) for cid in cids], "recursive": "true", "progress": "true"}
+        if not announce:
+            query["fast-provide-root"] = "false"
+        what = cids[0].short() + (f" and {len(cids) - 1} more" if len(cids) > 1 else "")
         if name:
             query["name"] = name.encode()[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
-        seen, moved_at, pinned = 0, time.monotonic(), False
+        seen, moved_at, pinned = 0, time.monotonic(), 0
         for found in self.objects("pin/add", query, PIN):
-            if found.get("Pins"):
-                pinned = True
+            if pins := found.get("Pins"):
+                pinned = len(pins) if isinstance(pins, list) else 0
             elif (blocks := self._count(found, "Progress")) > seen:
                 seen, moved_at = blocks, time.monotonic()
             elif time.monotonic() - moved_at > stall_s:
-                raise SlowError(f"{self.provider.name} came to {seen} blocks of {cid.short()}, and no further")
+                raise IncompleteError(f"{self.provider.name} came to {seen} blocks of {what}, and no further")
             yield seen
-        if not pinned:
-            raise TruncatedError(f"{self.provider.name} did not confirm the pin of {cid.short()}")
+        if pinned != len(cids):
+            raise TruncatedError(f"{self.provider.name} did not confirm the pin of {what}")
+
+    def announce(self, cids: Sequence[CID]) -> int:
+        """Have it tell its network that it has these, once (`provide/once`); returns how many it took down.
+
+        Raises as `objects` does; `PeerError` where Kubo announces nothing, or knows nobody.
+        """
+        bounds = replace(CALL, objects=len(cids) + 10, answer_s=300.0)
+        return sum("Queued" in found for found in self.objects("provide/once", {"arg": [*map(str, cids)]}, bounds))
 
     def objects(
         self,
         command: str,
-        query: Mapping[str, str],
+        query: Query,
         bounds: Bounds,
         body: Iterable[bytes] | None = None,
         *,
@@ -128,7 +144,7 @@ class KuboRpc:
         if content_type:
             headers["Content-Type"] = content_type
         parts = urlsplit(self.provider.url)
-        target = f"{parts.path.rstrip('/')}/api/v0/{command}?{urlencode(query)}"
+        target = f"{parts.path.rstrip('/')}/api/v0/{command}?{urlencode(query, doseq=True)}"
         connection = self._connection(bounds.idle_s)
         cut = _Cut(connection, bounds.answer_s)
         try:
@@ -218,6 +234,8 @@ class KuboRpc:
 def failure(name: str, said: str) -> QuotaError | PeerError:
     """What Kubo's own words mean."""
     said = printable(said)
+    if "could not find" in said or "not found locally" in said:
+        return IncompleteError(f"{name}: {said}")
     if "no space left" in said or "disk quota" in said:
         return QuotaError(f"{name} has no room: {said}", hint="free space there, or name another provider")
     return PeerError(f"{name}: {said}")

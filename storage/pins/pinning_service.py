@@ -9,14 +9,14 @@ from urllib.parse import quote, urlencode
 from ...configs.roster import Provider
 from ..cid import CID
 from ..control import Control, refusal
-from ..errors import MissingError, QuotaError, WrongBytesError
+from ..errors import MissingError, OversizeError, QuotaError, WrongBytesError
 from .answers import read_json, read_pin, read_reason
 from .pin import Pin, Status, format_time
 from .target import UNFINISHED
 
 PINNING_KINDS = ("peer", "pinning-service")  # the service lies at the provider's URL: URL/pins
 _PAGE = 100  # requests of 4 KiB at most
-_MAX_PAGES = 1000
+_MAX_PINS = 1_000_000
 
 
 class PinningService:
@@ -48,21 +48,38 @@ class PinningService:
         return read_pin(self._ask("GET", f"/pins/{quote(requestid, safe='')}"))
 
     def ls(self, cid: CID | None = None, statuses: Collection[Status] = tuple(Status)) -> list[Pin]:
-        """See `PinTarget.ls`. Follows the pages of the service."""
+        """See `PinTarget.ls`. Follows the pages of the service, also of one that makes them shorter than it was asked.
+
+        Raises `WrongBytesError` for pages that do not go on, `OversizeError` for a list without an end: part of a list
+        would say of what is not in it that it is gone.
+        """
         found: dict[str, Pin] = {}
         query = {"status": ",".join(status.value for status in statuses), "limit": str(_PAGE)}
         if cid is not None:
             query["cid"] = str(cid)
-        for _ in range(_MAX_PAGES):
-            results = self._ask("GET", f"/pins?{urlencode(query)}").get("results")
+        total: int | None = None
+        while len(found) <= _MAX_PINS:
+            answer = self._ask("GET", f"/pins?{urlencode(query)}")
+            results, count = answer.get("results"), answer.get("count")
             if not isinstance(results, list):
                 raise WrongBytesError(f'{self.name}: a list of pins has no "results"')
+            if total is None and isinstance(count, int):
+                total = count  # of all; on later pages some mean all, and some what is left
             page = [read_pin(entry) for entry in results]
             new = [pin for pin in page if pin.requestid not in found]
             found.update((pin.requestid, pin) for pin in new)
-            if len(page) < _PAGE or not new:
+            if total is None:
+                whole = len(page) < _PAGE or not new
+            else:
+                whole = len(found) >= total
+            if whole:
                 break
-            query["before"] = format_time(min(pin.created_us for pin in page))
+            if not new:
+                raise WrongBytesError(f"{self.name}: the pages of its list do not go on: {len(found)} of {total} pins")
+            # one more than the oldest: pins of one moment may lie on both sides of the border
+            query["before"] = format_time(min(pin.created_us for pin in page) + 1)
+        else:
+            raise OversizeError(f"{self.name}: a list of more than {_MAX_PINS} pins")
         # A service that passes over a filter must not make a foreign pin, or a failed one, look like ours.
         same = None if cid is None else cid.v1()
         return [pin for pin in found.values() if pin.status in statuses and (same is None or pin.cid.v1() == same)]

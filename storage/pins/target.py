@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from ..cid import CID
+from ..errors import SlowError
 from .pin import Pin, Status
+
+
+class IncompleteError(SlowError):
+    """A block of the DAG is not there, and nobody whom the provider knows has it."""
+
 
 UNFINISHED = frozenset({Status.QUEUED, Status.PINNING})
 
@@ -58,7 +64,7 @@ class PinTarget(Protocol):
 
 
 class CarTarget(PinTarget, Protocol):
-    """A pin target that the blocks can be sent to."""
+    """A pin target that the blocks can be sent to, of one DAG or of many small ones with few calls."""
 
     def push(
         self, cid: CID, name: str, cars: Sequence[Iterable[bytes]], check: Callable[[], None] = lambda: None
@@ -66,6 +72,20 @@ class CarTarget(PinTarget, Protocol):
         """Send the whole DAG as the bytes of one CAR or several, at once, and have it pinned: done when it returns.
 
         Idempotent. `check` is called again and again, and may end it by raising. Raises what `cars` raise, and as
-        `PinTarget` says.
+        `PinTarget` says; `IncompleteError` when what was sent, with what was there, is not the whole DAG.
+        """
+        ...
+
+    def push_many(
+        self,
+        wanted: Sequence[tuple[CID, str]],
+        cars: Sequence[Iterable[bytes]],
+        check: Callable[[], None] = lambda: None,
+    ) -> list[Pin]:
+        """Send the DAGs of all roots as the bytes of one CAR or several, have each pinned under its name, and announce
+        them at the end.
+
+        One pin for each, in order, `PINNED` or `FAILED`: one that fails does not keep others from being pinned. Raises
+        where nothing could be asked, as `push` does.
         """
         ...

@@ -1,6 +1,7 @@
 """`publish --to` a peer, a Kubo and an IPFS Cluster at once, by the command line; and what is read back from each."""
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,35 @@ def test_a_kubo_that_is_down_is_one_state_and_the_rest_go_on(
         "alice": "pinned", "kubo": "pinned", "cluster": "pinned", "down": "failed",
     }  # fmt: skip
     assert "cannot be reached" in pins["down"]["message"]
+
+
+def test_a_new_version_sends_what_is_new_and_all_if_the_old_one_is_gone(
+    command: Command, kubo: Kubo, tmp_path: Path
+) -> None:
+    numbers, source = random.Random(8), tmp_path / "src"
+    source.mkdir()
+    for number in range(400):
+        (source / f"s{number:03d}.jpg").write_bytes(numbers.randbytes(10_000))
+    roster = tmp_path / "roster.toml"
+    roster.write_text(f'[[provider]]\nname = "k"\nkind = "kubo"\nurl = "{kubo.api}"\ngateway = "{kubo.gateway}"\n')
+    options = ("--name", "versions", "--repo", tmp_path / "repo", "--shard-size", "256KiB", "--to", roster, "--json")
+
+    def publish() -> tuple[str, int]:
+        done = command("publish", source, *options)
+        assert done.code == 0, done
+        (pin,) = done.json()["pins"]
+        assert (pin["state"], pin["leaves"]) == ("pinned", 8)
+        return done.json()["root"], pin["transferred"]
+
+    first, everything = publish()
+    assert everything > 4_000_000
+    for number in range(4):
+        (source / f"t{number}.jpg").write_bytes(numbers.randbytes(10_000))
+    second, sent = publish()
+    assert 40_000 < sent < 0.25 * everything, "the last shard, what was appended, and the small files"
+    kubo.run("pin", "rm", second)
+    kubo.run("pin", "rm", first)
+    kubo.run("repo", "gc")
+    (source / "u.jpg").write_bytes(numbers.randbytes(10_000))
+    _, sent = publish()
+    assert sent > everything, "nothing is there any more that could be left out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +27,9 @@ class ClusterPeer:
         *,
         join: ClusterPeer | None = None,
         replicas: tuple[int, int] = (-1, -1),
+        tags: Mapping[str, str] | None = None,
     ) -> None:
+        self._tags = dict(tags or {})
         self.folder, self._kubo, self._secret, self._join, self._replicas = folder, kubo, secret, join, replicas
         self._daemon: Daemon | None = None
         self.url = self.address = ""
@@ -63,6 +66,8 @@ class ClusterPeer:
         found["api"].pop("pinsvcapi")
         found["ipfs_connector"]["ipfshttp"]["node_multiaddress"] = f"/ip4/{kubo.hostname}/tcp/{kubo.port}"
         found["ipfs_connector"]["ipfshttp"]["pin_timeout"] = "5s"
+        if self._tags:
+            found["informer"]["tags"] = {"metric_ttl": "2s", "tags": {"group": "default", **self._tags}}
         found["monitor"]["pubsubmon"]["check_interval"] = "2s"
         (self.folder / "service.json").write_text(json.dumps(found))
 

@@ -49,6 +49,12 @@ class Daemon:
             raise
         return self
 
+    def kill(self) -> None:
+        """SIGKILL, as when a machine fails."""
+        if self._process is not None:
+            self._process.kill()
+            self.stop()
+
     def stop(self) -> None:
         """SIGTERM; after a while SIGKILL."""
         process, self._process = self._process, None

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import shlex
+import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from holdfast.storage.cid import CID
+
 from .daemon import Daemon
+from .full_disk import small_disk
 
 DAEMONS = Path(__file__).parents[2] / "build/daemons"
 _READY = "Daemon is ready"
@@ -17,19 +23,24 @@ _COMMAND_S = 60.0
 
 
 class Kubo:
-    """A context manager. `config`: dotted keys and JSON values, set before the daemon starts."""
+    """A context manager. `config`: dotted keys and JSON values, set before the daemon starts.
 
-    def __init__(self, folder: Path, config: Mapping[str, object] | None = None) -> None:
-        self.folder, self._config = folder, dict(config or {})
+    `disk_bytes`: its folder is a file system of this size, which only the daemon sees: `run` is not for it.
+    """
+
+    def __init__(
+        self, folder: Path, config: Mapping[str, object] | None = None, *, disk_bytes: int | None = None
+    ) -> None:
+        self.folder, self._config, self._disk_bytes = folder, dict(config or {}), disk_bytes
         self._daemon: Daemon | None = None
         self.api = self.gateway = ""
 
     def __enter__(self) -> Kubo:
+        if self._disk_bytes is not None:
+            return self._on_a_small_disk(self._disk_bytes)
         if not self.folder.exists():
-            self.run("init", "--profile=test,unixfs-v1-2025", "--empty-repo")
-            self.run("config", "Plugins.Plugins.telemetry.Config.Mode", "off")
-            for key, value in self._config.items():
-                self.run("config", "--json", key, json.dumps(value))
+            for command in self._preparing():
+                self.run(*command)
         self._daemon = Daemon([DAEMONS / "ipfs", "daemon"], self._environment(), _READY).start()
         self.api, self.gateway = (url_of_address((self.folder / name).read_text()) for name in ("api", "gateway"))
         return self
@@ -37,6 +48,34 @@ class Kubo:
     def __exit__(self, *_: object) -> None:
         if self._daemon is not None:
             self._daemon.stop()
+
+    def _preparing(self) -> Iterator[list[str]]:
+        yield ["init", "--profile=test,unixfs-v1-2025", "--empty-repo"]
+        yield ["config", "Plugins.Plugins.telemetry.Config.Mode", "off"]
+        for key, value in self._config.items():
+            yield ["config", "--json", key, json.dumps(value)]
+
+    def _on_a_small_disk(self, size: int) -> Kubo:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self._config["Addresses.API"] = f"/ip4/127.0.0.1/tcp/{port}"
+        steps = [shlex.join([str(DAEMONS / "ipfs"), *step]) for step in (*self._preparing(), ["daemon"])]
+        steps[-1] = f"exec {steps[-1]}"  # else a signal would end the shell, and not the daemon
+        script = " && ".join(steps)
+        self._daemon = Daemon([*small_disk(self.folder, size), "sh", "-c", script], self._environment(), _READY).start()
+        self.api = f"http://127.0.0.1:{port}"
+        return self
+
+    def kill(self) -> None:
+        """As when its machine fails; entered again, it goes on with what is on its disk."""
+        if self._daemon is not None:
+            self._daemon.kill()
+
+    def forget(self, cid: CID) -> None:
+        """Remove the file of a block, as a disk that fails does."""
+        key = base64.b32encode(cid.multihash).decode().rstrip("=")
+        (self.folder / "blocks" / key[-3:-1] / f"{key}.data").unlink()
 
     def run(self, *arguments: object, stdin: bytes = b"") -> bytes:
         """What `ipfs …` prints; an error of it is one of the test."""

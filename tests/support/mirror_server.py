@@ -35,7 +35,8 @@ class MirrorServer:
     folder: Path
     script: Script | None = None
     ranges: bool = True
-    requests: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)  # paths
+    targets: list[str] = field(default_factory=list)  # with queries
     headers_seen: list[dict[str, str]] = field(default_factory=list)
     connections: set[object] = field(default_factory=set)  # one item each, however many requests it carried
 
@@ -73,6 +74,7 @@ class MirrorServer:
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         path = unquote(urlsplit(handler.path).path).lstrip("/")
         self.requests.append(path)
+        self.targets.append(handler.path)
         self.connections.add(handler.client_address)
         self.headers_seen.append(dict(handler.headers.items()))
         file = self.folder / path

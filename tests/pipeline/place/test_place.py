@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from holdfast.configs.roster import Provider, Roster
-from holdfast.pipeline.place.place import PlaceOptions, keepers_of, place
+from holdfast.pipeline.place.place import keepers_of, place
+from holdfast.pipeline.place.placing import PlaceOptions
 from holdfast.pipeline.place.state import NOTHING_HERE, UNPROVEN, Placed, Placements, Tally
 from holdfast.pipeline.publish import publish
 from holdfast.storage.blocks.disk import DiskStore

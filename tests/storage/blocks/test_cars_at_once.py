@@ -44,7 +44,7 @@ def test_together_they_hold_each_block_once(tmp_path: Path, count: int) -> None:
     with DiskStore(tmp_path / "repo").open() as store:
         root = root_of(store, tmp_path)
         seen: list[bytes] = []
-        for data in read_all(list(cars(store, root, count))):
+        for data in read_all(list(cars(store, [root], count))):
             assert isinstance(data, bytes)
             reader = CarReader(io.BytesIO(data))
             assert reader.roots == (root,)
@@ -62,7 +62,7 @@ def test_a_node_that_is_gone_is_an_error_in_all_of_them(tmp_path: Path) -> None:
         for path in store.nodes.folder.glob("??/*"):
             if CID.of(0x70, path.read_bytes()) != root:
                 path.unlink()
-        found = read_all(list(cars(store, root, 3)))
+        found = read_all(list(cars(store, [root], 3)))
         assert all(isinstance(error, BlockMissingError) for error in found), found
 
 
@@ -70,4 +70,4 @@ def test_a_file_that_changed_is_never_sent_as_it_was(tmp_path: Path) -> None:
     with DiskStore(tmp_path / "repo").open() as store:
         root = root_of(store, tmp_path)
         (tmp_path / "src/f3").write_bytes(b"x" * 150_000)
-        assert any(isinstance(error, Exception) for error in read_all(list(cars(store, root, 2))))
+        assert any(isinstance(error, Exception) for error in read_all(list(cars(store, [root], 2))))

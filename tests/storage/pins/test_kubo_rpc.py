@@ -167,12 +167,12 @@ def test_refusals_by_blame(server: type[Answers], status: int, error: type[Holdf
 def test_a_pin_that_is_not_confirmed_is_none(server: type[Answers]) -> None:
     server.plan = [line({"Progress": 5})]
     with pytest.raises(TruncatedError, match="did not confirm"):
-        list(rpc(server).pin(X, "", stall_s=5))
+        list(rpc(server).pin([X], "", stall_s=5))
     server.plan = [line({"Progress": 5}), line({"Pins": [str(X)]})]
-    assert list(rpc(server).pin(X, "", stall_s=5)) == [5, 5]
+    assert list(rpc(server).pin([X], "", stall_s=5)) == [5, 5]
     server.plan = [line({"Progress": "many"})]
     with pytest.raises(WrongBytesError):
-        list(rpc(server).pin(X, "", stall_s=5))
+        list(rpc(server).pin([X], "", stall_s=5))
 
 
 def test_a_call_ends_however_slowly_it_drips(server: type[Answers], monkeypatch: pytest.MonkeyPatch) -> None:

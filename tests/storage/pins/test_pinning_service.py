@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -27,6 +31,7 @@ from support.running_node import RunningNode
 from support.trees import mirror_folder
 
 X = CID.of(RAW, b"x")
+_GOOD = {"requestid": "1", "status": "queued", "created": "2026-01-01T00:00:00Z", "pin": {"cid": str(X)}}
 
 
 def _service(url: str, **more: str) -> PinningService:
@@ -73,6 +78,56 @@ def test_long_lists_are_read_page_by_page(tmp_path: Path) -> None:
         assert len(_service(node.url).ls(X)) == 105
 
 
+class _Pages:
+    """A service with so many pins. `longest`: of its pages, whatever it is asked. `ticks`: pins of one moment."""
+
+    def __init__(
+        self, pins: int, *, longest: int = 1000, ticks: int = 1, before: bool = True, count: bool = True
+    ) -> None:
+        self.created = [1_000_000 * (1 + number // ticks) for number in reversed(range(pins))]
+        self.longest, self.before, self.count, self.asked = longest, before, count, 0
+
+    @contextmanager
+    def served(self, folder: Path) -> Iterator[PinningService]:
+        with MirrorServer(folder, self) as server:
+            self.targets = server.targets
+            yield _service(server.url)
+
+    def __call__(self, _path: str, _reply: Reply) -> Reply:
+        self.asked += 1
+        query = dict(parse_qsl(urlsplit(self.targets[-1]).query))
+        found = list(enumerate(self.created))
+        if "before" in query and self.before:
+            found = [(number, at) for number, at in found if at < parse_time(query["before"])]
+        page = [
+            {**_GOOD, "requestid": str(number), "created": format_time(at), "status": "pinned"}
+            for number, at in found[: min(self.longest, int(query["limit"]))]
+        ]
+        return Reply(200, {}, json.dumps({"results": page} | ({"count": len(found)} if self.count else {})).encode())
+
+
+@pytest.mark.parametrize("pages", [{}, {"longest": 7}, {"ticks": 30}, {"count": False}, {"longest": 50, "ticks": 20}])
+@pytest.mark.parametrize("pins", [0, 1, 99, 100, 101, 250])
+def test_every_pin_of_a_list_is_read_however_it_is_paged(tmp_path: Path, pages: dict[str, Any], pins: int) -> None:
+    service = _Pages(pins, **pages)
+    with service.served(tmp_path) as client:
+        found = client.ls(X)
+    assert sorted(int(pin.requestid) for pin in found) == list(range(pins))
+    assert service.asked <= 2 + 2 * pins // min(service.longest, 100)
+
+
+@pytest.mark.parametrize("pages", [{"before": False}, {"ticks": 150}])
+def test_pages_that_do_not_go_on_are_no_list(tmp_path: Path, pages: dict[str, Any]) -> None:
+    with _Pages(250, **pages).served(tmp_path) as client, pytest.raises(WrongBytesError, match="alice: the pages"):
+        client.ls()
+
+
+def test_a_list_without_end_is_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.storage.pins.pinning_service._MAX_PINS", 500)
+    with _Pages(5000).served(tmp_path) as client, pytest.raises(OversizeError, match="more than 500 pins"):
+        client.ls()
+
+
 def test_a_refused_token_names_the_provider_and_never_the_token(tmp_path: Path) -> None:
     with RunningNode(tmp_path / "repo", token=b"other") as node:
         for service in (_service(node.url, token_env="TOKEN"), _service(node.url)):
@@ -93,9 +148,6 @@ def test_it_works_inside_a_running_event_loop(tmp_path: Path) -> None:
 def test_nobody_there_is_unreachable() -> None:
     with pytest.raises(UnreachableError, match="alice"):
         _service("http://127.0.0.1:1").ls()
-
-
-_GOOD = {"requestid": "1", "status": "queued", "created": "2026-01-01T00:00:00Z", "pin": {"cid": str(X)}}
 
 
 @pytest.mark.parametrize(
