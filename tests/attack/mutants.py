@@ -30,8 +30,25 @@ class Mutant:
 
 MUTANTS = [
     Mutant(
-        "a promise counts unread", "pipeline/place/place.py", "        if problem:\n", "        if False:\n",
+        "a promise counts unread", "pipeline/place/placing.py", "        if problem:\n", "        if False:\n",
         "tests/pipeline/place/test_place.py",
+    ),
+    Mutant(
+        "of many promises, each counts unread", "pipeline/place/many.py",
+        "        if problem:\n", "        if False:\n", "tests/pipeline/place/test_many.py",
+    ),
+    Mutant(
+        "a cut needs no bytes behind it", "pipeline/pack/cuts.py", "        lowest = settled >= 0 and not window",
+        "        lowest = not window", "tests/pipeline/test_cuts.py",
+    ),
+    Mutant(
+        "a shard is known whatever its columns became", "pipeline/pack/packer.py", "rows.shape(),", "None,",
+        "tests/pipeline/test_edits.py",
+    ),
+    Mutant(
+        "a list of pins may end early", "storage/pins/pinning_service.py",
+        "                whole = len(found) >= total", "                whole = len(page) < _PAGE or not new",
+        "tests/storage/pins/test_pinning_service.py",
     ),
     Mutant(
         "sources that nobody named come first", "storage/fetch/planner.py",
