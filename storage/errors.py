@@ -142,6 +142,10 @@ class SlowError(PeerError):
     verdict = "SLOW"
 
 
+class IncompleteError(SlowError):
+    """A block of a DAG is not there, and nobody whom this provider knows has it: it waits, and would wait for ever."""
+
+
 class MissingError(PeerError):
     """The source does not have it (404). Says nothing about other objects."""
 

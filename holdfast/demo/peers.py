@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -53,8 +53,9 @@ class PeerProcess:
     def _first_line(self) -> dict[str, object]:
         assert self._process is not None
         assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], _READY_S)
-        line = self._process.stdout.readline() if ready else ""
+        with selectors.DefaultSelector() as waiting:  # select() takes no descriptor above 1,023: the trainer has many
+            waiting.register(self._process.stdout, selectors.EVENT_READ)
+            line = self._process.stdout.readline() if waiting.select(_READY_S) else ""
         try:
             found = json.loads(line)
             if isinstance(found, dict) and "url" in found:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 import pyarrow as pa
 
 from ...storage.limits import MIB
+from ..batches import batches
 from ..detect import SourceFile
 from ..skipped import Skipped
 from .cuts import Cuts, priority
@@ -113,18 +114,8 @@ class RowSource(Protocol):
 
 
 def groups(rows: Iterable[R], size_of: Callable[[R], int], count: int) -> Iterator[list[R]]:
-    """Row groups: `count` rows, or fewer where these would have more than `MAX_GROUP_BYTES`; the last has the rest."""
-    group: list[R] = []
-    size = 0
-    for row in rows:
-        length = size_of(row)
-        if group and (len(group) == count or size + length > MAX_GROUP_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(row)
-        size += length
-    if group:
-        yield group
+    """Row groups of `count` rows; of fewer, where these are long, and at the end."""
+    return batches(rows, size_of, count=count, max_bytes=MAX_GROUP_BYTES)
 
 
 def tables_of_lines(

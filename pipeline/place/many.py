@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from ...configs.roster import Provider
@@ -14,13 +14,21 @@ from ...storage.blocks.car_file import cars
 from ...storage.blocks.disk import DiskStore
 from ...storage.cid import CID, DAG_PB
 from ...storage.dag import dagpb
-from ...storage.errors import ConfigError, HoldfastError, QuotaError, SlowError, UnreachableError
+from ...storage.errors import (
+    ConfigError,
+    HoldfastError,
+    QuotaError,
+    SlowError,
+    UnavailableError,
+    UnreachableError,
+)
 from ...storage.pins.pin import Pin, Status
 from ...storage.pins.target import CarTarget
 from ...storage.pins.targets import target_of
 from ...storage.printable import printable
 from ...storage.sources.from_roster import reading_side
 from ...storage.sources.source import Source
+from ..batches import batches
 from .at_once import each
 from .origin import origins_towards
 from .placing import CARS, PlaceOptions, Placing, now_us
@@ -32,6 +40,7 @@ _BATCH, _BATCH_BYTES = 500, 1 << 30  # roots of one CAR, and of one transaction:
 _ASKING = 8  # at once, of a provider that is asked root by root
 _READING = 8  # answers of one provider at once
 _LEAVES = 1  # of each root
+_LOOK = 50  # roots, before it is looked whether their provider still answers
 _ABSENT = "it is not in the repository here, to be sent"
 
 OnMany = Callable[[str, int, int], None]
@@ -101,7 +110,7 @@ class _Many:
             return
         self._done = 0
         try:
-            for batch in (promised[at : at + _BATCH] for at in range(0, len(promised), _BATCH)):
+            for batch in self._looks(promised):
                 found: list[Placed] = []
 
                 def read_back(root: CID, found: list[Placed] = found) -> None:
@@ -109,6 +118,8 @@ class _Many:
 
                 each(batch, read_back, self._stop, _READING)
                 self._note(found)
+                if len(found) == _LOOK and all(one.failed for one in found):
+                    raise UnavailableError(f"{_LOOK} in a row were not read back; {found[-1].message}")
         finally:
             source.close()
 
@@ -125,28 +136,21 @@ class _Many:
         missing = [root for root in self._wanted if root not in here]
         absent = {root for root in missing if not self._store.has(root)}
         self._note(replace(self.placed[root], status=Status.FAILED, message=_ABSENT) for root in absent)
-        for batch in self._batches([root for root in missing if root not in absent]):
+        there = (root for root in missing if root not in absent)
+        for batch in batches(there, self._dag_bytes, count=_BATCH, max_bytes=_BATCH_BYTES):
             for pin in self._batch(batch):
                 found = self._answered(pin.cid.v1(), pin.status, 0)
                 self.placed[found.root] = replace(found, requestid=pin.requestid, message=printable(pin.error))
             self._note(self.placed[root] for root in batch)
 
-    def _batches(self, roots: Sequence[CID]) -> Iterator[Sequence[CID]]:
-        """As many as one CAR takes: by number, and by the bytes that their links say."""
-        batch: list[CID] = []
-        size = 0
-        for root in roots:
-            length = 0
-            if root.codec == DAG_PB:
-                with suppress(HoldfastError):  # said when it is sent
-                    length = sum(link.tsize or 0 for link in dagpb.decode(self._store.get(root).data).links)
-            if batch and (len(batch) == _BATCH or size + length > _BATCH_BYTES):
-                yield batch
-                batch, size = [], 0
-            batch.append(root)
-            size += length
-        if batch:
-            yield batch
+    def _dag_bytes(self, root: CID) -> int:
+        """Of the DAG below a root, as its links say; 0 for a single block."""
+        if root.codec != DAG_PB:
+            return 0
+        try:
+            return sum(link.tsize or 0 for link in dagpb.decode(self._store.get(root).data).links)
+        except HoldfastError:  # said when it is sent
+            return 0
 
     def _pinned(self) -> list[Pin]:
         return self._target.ls(None, (Status.PINNED,))
@@ -187,7 +191,13 @@ class _Many:
             self.placed[root] = one.placed
             self._say(1)
 
-        each(self._wanted, ask, self._stop, _ASKING)
+        for batch in self._looks(list(self._wanted)):
+            retried(partial(self._target.ls, batch[0], (Status.PINNED,)), self._options.pause_s, self._stop)
+            each(batch, ask, self._stop, _ASKING)
+
+    def _looks(self, roots: Sequence[CID]) -> Iterator[Sequence[CID]]:
+        """So few at a time that one who answers no more is noticed, and not asked for thousands more."""
+        return (roots[at : at + _LOOK] for at in range(0, len(roots), _LOOK))
 
     def _read_back(self, source: Source, root: CID) -> Placed:
         one = self.placed[root]
@@ -206,7 +216,8 @@ class _Many:
         """All that it did not answer for; what it promised, and was not read back, counts as little."""
         waiting = [one for one in self.placed.values() if not one.status.final]
         self._note(replace(one, status=Status.FAILED, message=why) for one in waiting)
-        self._note(replace(one, message=why) for one in self.placed.values() if one.kept and not one.counts)
+        unread = [one for one in self.placed.values() if one.kept and not one.counts and not one.message]
+        self._note(replace(one, message=why) for one in unread)
 
     def _note(self, found: Iterable[Placed]) -> None:
         rows = list(found)

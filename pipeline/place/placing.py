@@ -13,9 +13,9 @@ from ...storage.blocks.car_file import cars
 from ...storage.blocks.disk import DiskStore
 from ...storage.blocks.overlap import overlap
 from ...storage.cid import CID
-from ...storage.errors import HoldfastError, UnavailableError
+from ...storage.errors import HoldfastError, IncompleteError, UnavailableError
 from ...storage.pins.pin import Pin, Status
-from ...storage.pins.target import CarTarget, IncompleteError, PinTarget
+from ...storage.pins.target import CarTarget, PinTarget
 from ...storage.pins.targets import target_of
 from ...storage.pins.wait import Requested, wait
 from ...storage.printable import printable

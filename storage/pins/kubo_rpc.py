@@ -29,6 +29,7 @@ from ..control import Reply, refusal
 from ..errors import (
     ConfigError,
     HoldfastError,
+    IncompleteError,
     OversizeError,
     PeerError,
     QuotaError,
@@ -38,7 +39,6 @@ from ..errors import (
     WrongBytesError,
 )
 from ..printable import printable
-from .target import IncompleteError
 
 CONNECT_S = 5.0
 _MAX_LINE_BYTES = 64 << 10  # one object: a CID, an error

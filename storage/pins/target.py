@@ -6,13 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from ..cid import CID
-from ..errors import SlowError
 from .pin import Pin, Status
-
-
-class IncompleteError(SlowError):
-    """A block of the DAG is not there, and nobody whom the provider knows has it."""
-
 
 UNFINISHED = frozenset({Status.QUEUED, Status.PINNING})
 

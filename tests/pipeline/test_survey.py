@@ -86,9 +86,11 @@ def always_noted(monkeypatch: pytest.MonkeyPatch) -> None:
 class Run:
     """One survey: what it learned, and the files that it read. `stop`: killed before this file."""
 
-    def __init__(self, folder: Path, kind: str, journal: Journal | None, stop: int = -1, shape: str = "") -> None:
+    def __init__(
+        self, folder: Path, kind: str, journal: Journal | None, stop: int = -1, shape: str = "", shard_size: int = SHARD
+    ) -> None:
         files = detect(scan(folder, Skipped()), "auto").files
-        self.rows: RowSource = KINDS[kind](folder, files, SHARD)
+        self.rows: RowSource = KINDS[kind](folder, files, shard_size)
         self.files = len(files)
         self.read: list[str] = []
         self.skipped, self.bytes = Skipped(), 0
@@ -102,7 +104,7 @@ class Run:
             real(number, file, skipped)
 
         self.rows.see = see  # type: ignore[method-assign]
-        self.log = SurveyLog(journal, folder, shape or kind, SHARD)
+        self.log = SurveyLog(journal, folder, shape or kind, shard_size)
         try:
             survey(self.rows, files, self.skipped, self._count, self.log)
         except KeyboardInterrupt:
@@ -195,8 +197,8 @@ def test_an_entry_is_small_and_a_large_one_is_not_made(
     tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = corpus(tmp_path / "src", "jsonl")
-    run = Run(folder, "jsonl", journal)
-    assert len(journal.read(run.log._key) or "") < 3000
+    run = Run(folder, "jsonl", journal, shard_size=64 << 20)
+    assert len(journal.read(run.log._key) or "") < 2000
     run.log.drop()
     monkeypatch.setattr(survey_module, "_MAX_STATE", 500)
     Run(folder, "jsonl", journal)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.configs.roster import Provider
+from holdfast.pipeline.place import many
 from holdfast.pipeline.place.many import place_many
 from holdfast.pipeline.place.placing import PlaceOptions
 from holdfast.pipeline.place.state import UNPROVEN, Placements
@@ -105,16 +106,43 @@ def test_t24_one_whose_gateway_has_nothing_counts_for_nothing(
         assert [(one.roots, one.proven) for one in placements.tally()] == [(len(roots), 0)]
 
 
+def single_blocks(store: DiskStore, count: int) -> dict[CID, str]:
+    blocks = (number.to_bytes(4, "big") for number in range(count))
+    return {store.put(CID.of(RAW, data), data).cid: "" for data in blocks}
+
+
+def test_one_that_is_away_is_asked_for_none_of_thousands(store: DiskStore, tmp_path: Path) -> None:
+    roots = single_blocks(store, 1000)
+    with MirrorServer(tmp_path / "none", lambda *_: Reply(503, {}, b"")) as server:
+        service = peer("busy", server.url, "pinning-service")
+        found = place_many(store, roots, [service], Placements(tmp_path / "p.sqlite"), options=QUICK, env={})
+        assert len(server.requests) == 3, "asked three times whether it is there"
+    assert all(one.status is Status.FAILED and "answers 503" in one.message for one in found)
+
+
+def test_one_that_gives_nothing_back_is_not_asked_for_all(
+    store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "_LOOK", 10)
+    roots = single_blocks(store, 60)
+    with RunningNode(tmp_path / "alice", guard=GUARD) as alice, MirrorServer(tmp_path / "none") as gateway:
+        service = peer("alice", alice.url, "pinning-service").model_copy(update={"gateway": gateway.url})
+        found = place_many(store, roots, [service], Placements(tmp_path / "p.sqlite"), options=QUICK, env={})
+        assert len(gateway.requests) == 10
+    assert all(one.failed and not one.counts for one in found)
+    assert sum("10 in a row were not read back" in one.message for one in found) == 50
+
+
 def test_an_interrupt_asks_for_no_more(store: DiskStore, tmp_path: Path) -> None:
-    roots = {CID.of(RAW, number.to_bytes(4, "big")): "" for number in range(1000)}
+    roots = single_blocks(store, 1000)
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with MirrorServer(tmp_path / "none", lambda *_: Reply(503, {}, b"")) as server:
-        service = peer("busy", server.url, "pinning-service")
+    with MirrorServer(tmp_path / "none", lambda *_: Reply(200, {}, b'{"count": 0, "results": []}')) as server:
+        service = peer("busy", server.url, "pinning-service")  # it lists its pins, and takes none
         with pytest.raises(KeyboardInterrupt):
             place_many(
                 store, roots, [service], Placements(tmp_path / "p.sqlite"), options=QUICK, env={}, on_many=interrupt
             )
-        assert 0 < len(server.requests) < 200
+        assert 3 < len(server.requests) < 100
