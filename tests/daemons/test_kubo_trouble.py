@@ -109,7 +109,11 @@ def _killing(parts: Iterator[bytes], kubo: Kubo) -> Iterator[bytes]:
             kubo.kill()
 
 
-def test_one_that_collects_garbage_meanwhile_has_it_all_in_the_end(publisher: Publisher, tmp_path: Path) -> None:
+def test_one_that_collects_garbage_meanwhile_has_it_all_in_the_end(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it takes between the import and the pin is missing then: Kubo looks for it as long as it is let to."""
+    monkeypatch.setattr("holdfast.storage.pins.kubo._STALL_S", 2.0)
     stop = threading.Event()
     with Kubo(tmp_path / "kubo") as kubo:
 
