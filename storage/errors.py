@@ -23,6 +23,7 @@ __all__ = [
     "FormatError",
     "HashMismatchError",
     "HoldfastError",
+    "IncompleteError",
     "IntegrityError",
     "MissingError",
     "OversizeError",
