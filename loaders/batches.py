@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..storage.errors import HoldfastError
+from .stream import OPENED_AHEAD
 from .until_error import UntilError
 
 _MAX_AHEAD = 8192  # samples; as for `stream`
@@ -81,7 +82,9 @@ def _located(batches: Iterator[Indices], columns: Columns) -> Iterator[Rows]:
 def stream_batches(
     batches: Iterator[Indices], columns: Columns, prefetch_bytes: int, max_shards: Callable[[], int]
 ) -> Iterator[dict[str, Any]]:
-    """Yield each batch, in order. The bounds are those of `stream`, but that one batch is always asked for ahead."""
+    """Yield each batch, in order. The bounds are those of `stream`, but that one batch is always asked for ahead, and
+    two that need shards which no batch in between does are, for each that is given out.
+    """
     upcoming = UntilError(_located(batches, columns))
     queue: deque[tuple[Rows, list[int], int]] = deque()
     shards: Counter[int] = Counter()
@@ -90,18 +93,23 @@ def stream_batches(
     limit = 1  # doubles with every batch: the first ones do not wait for all that is asked for behind them
     coming = next(upcoming, None)
     while coming is not None or queue:
+        opened = 0
         while coming is not None and len(queue) <= limit and doubtful is None:
             if len(queue) > 1 and (ahead >= prefetch_bytes or samples >= _MAX_AHEAD or len(shards) >= max_shards()):
                 break
+            touched = list(set(coming.shards.tolist()))  # of 64, a set is ten times as fast as `np.unique`
+            is_new = any(number not in shards for number in touched)
+            if len(queue) > 1 and is_new and opened >= OPENED_AHEAD:
+                break
             rows = coming
             urgency += 1
+            opened += is_new
             try:
                 asked = columns.prefetch(rows, float(urgency))
             except HoldfastError:  # said again when the batch is due: those before it can be had
                 asked, doubtful = 0, rows
             ahead += asked
             samples += len(rows.indices)
-            touched = list(set(rows.shards.tolist()))  # of 64, a set is ten times as fast as `np.unique`
             shards.update(touched)
             queue.append((rows, touched, asked))
             coming = next(upcoming, None)

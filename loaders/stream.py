@@ -17,6 +17,7 @@ from .until_error import UntilError
 
 _MAX_AHEAD = 8192  # samples; a bound on planning work and on how far a cold cache runs ahead
 _MIN_AHEAD = 2
+OPENED_AHEAD = 2  # shards, for each sample that is given out: to open one is to wait, a few round trips long
 
 
 class Readers(Protocol):
@@ -48,9 +49,10 @@ def stream(
     """Yield each sample of `samples` (int64 global indices, in arrays), in order.
 
     Ahead of the consumer lie at most `prefetch_bytes` of bytes that had to be asked for, 8,192 samples, and samples
-    of as many shards as `reader` takes. It opens a shard by number, or has it open still. What `skip` gives comes in
-    place of a sample that cannot be built; without it the error is raised. What keeps those that come from being
-    located is raised behind the last one that was.
+    of as many shards as `reader` takes, two more for each sample that was given out: none waits until dozens are open
+    that only later ones need. It opens a shard by number, or has it open still. What `skip` gives comes in place of a
+    sample that cannot be built; without it the error is raised. What keeps those that come from being located is
+    raised behind the last one that was.
     """
     upcoming = UntilError(chain.from_iterable(map(locate, samples)))
     queue: deque[tuple[Place, int]] = deque()
@@ -60,11 +62,14 @@ def stream(
     doubtful: Place | None = None  # what it needs could not even be asked for: nothing behind it is looked at
     coming = next(upcoming, None)
     while coming is not None or queue:
+        opened = 0
         while coming is not None and len(queue) < limit and doubtful is None:
             enough = ahead >= prefetch_bytes and len(queue) >= _MIN_AHEAD
-            if queue and (enough or (coming.shard not in shards and len(shards) >= reader.ahead)):
+            is_new = coming.shard not in shards
+            if queue and (enough or (is_new and (len(shards) >= reader.ahead or opened >= OPENED_AHEAD))):
                 break
             urgency += 1
+            opened += is_new
             try:
                 asked = reader(coming.shard).prefetch(coming.at, float(urgency))
             except HoldfastError as error:  # said again when the sample is due: those before it can be had

@@ -29,7 +29,7 @@ from .screen import Screen, bar
 from .trainer import BATCH, train
 
 LEAF_BYTES = 16 << 10
-SHARD_BYTES = 256 << 10
+SHARD_BYTES = 2 << 20  # of text: a fifth of it as parquet
 SHUFFLE_BYTES = 64 << 10  # one row group: bytes are fetched all through the run, not all at its start
 PREFETCH_BYTES = 1 << 20
 RUN_S = 12  # what fetching the whole dataset takes at the rates that the peers are limited to
