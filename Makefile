@@ -5,12 +5,12 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.holdfast-setup
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup check format lint types test daemons daemons-if-go bench bench-loaders bench-ipfs bench-bad-input crash soak fuzz mutants demo clean
+.PHONY: setup check format lint types test daemons daemons-if-go bench bench-loaders bench-ipfs bench-pieces bench-bad-input crash soak fuzz mutants demo clean
 
 setup: $(STAMP)
 
 # The stamp is newer than what it was made from, or the environment is made again on top of itself.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt storage/pieces/_commp.c storage/pieces/lanes.h
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "holdfast needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
@@ -73,6 +73,10 @@ bench: setup
 # The loader beside its peers, which are installed under build/peers: make bench-loaders LOADERS="--only images --scale 0.05"
 bench-loaders: setup
 	$(BIN)/python -m benchmarks.loaders $(LOADERS)
+
+# Filecoin's pieces beside sha256 of the same bytes
+bench-pieces: setup
+	$(BIN)/python -m benchmarks.pieces
 
 # Beside a real Kubo: publishing to it, reading from it, being read by it: make bench-ipfs IPFS="--only push --rounds 3"
 bench-ipfs: setup daemons

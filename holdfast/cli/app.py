@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from ..configs.errors import ConfigError, HoldfastError
-from . import auditor, blocks, cache, demo, key, name, order, peer, pin, publisher, reader, repo
+from . import auditor, blocks, cache, demo, key, name, order, peer, piece, pin, publisher, reader, repo
 from .output import fail
 
 INTERRUPTED, BUG = 130, 70
@@ -47,7 +47,7 @@ def _options(
 ) -> None: ...
 
 
-for module in (publisher, peer, reader, order, cache, pin, key, name, repo, auditor, blocks, demo):
+for module in (publisher, peer, reader, order, cache, pin, piece, key, name, repo, auditor, blocks, demo):
     module.register(app)
 
 

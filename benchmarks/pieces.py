@@ -1,0 +1,97 @@
+"""`python -m benchmarks.pieces [--rounds N]`: Filecoin's pieces beside sha256 of the same bytes.
+
+Rates are of the process's own CPU time on one core, in turns within a round; the median of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from holdfast.storage.pieces import kernel, pure
+from holdfast.storage.pieces.piece import SUBTREE_BYTES, SUBTREE_HEIGHT
+
+from .goal import Goal
+from .measure import machine
+
+RESULTS = Path(__file__).parent / "results"
+_SUBTREES = 256  # 266 MB
+_SLOW = 16  # of them in Python
+_GB = 1_000_000_000
+
+Subtree = Callable[[bytes, int], bytes]
+
+
+def main() -> None:
+    """Measure, and say what came out."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pieces", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    data = np.random.default_rng(9).bytes(_SUBTREES * SUBTREE_BYTES)
+    compiled = Goal(f"CommP, compiled ({kernel.KIND}), one core", 400, unit="MB/s")
+    python = Goal("CommP in Python, one core", 35, unit="MB/s")
+    memory = Goal("memory of `piece cid` of 1 GB", 300, at_least=False, unit="MB")
+    for _ in range(options.rounds):
+        sha256 = _rate(lambda: hashlib.sha256(data), len(data))
+        compiled.runs.append(_tree(kernel.subtree, data, _SUBTREES))
+        python.runs.append(_tree(pure.subtree, data, _SLOW))
+        memory.runs.append(_memory())
+        print(
+            f"sha256 {sha256:.0f} MB/s, compiled {compiled.runs[-1]:.0f} ({compiled.runs[-1] / sha256:.2f}),"
+            f" Python {python.runs[-1]:.0f} ({python.runs[-1] / sha256:.3f}), {memory.runs[-1]:.0f} MB",
+            file=sys.stderr,
+        )
+    found = [compiled, python, memory]
+    RESULTS.mkdir(exist_ok=True)
+    document = {
+        "machine": machine(),
+        "goals": [asdict(goal) | {"value": goal.value, "met": goal.met} for goal in found],
+    }
+    (RESULTS / "pieces.json").write_text(json.dumps(document, indent=2) + "\n")
+    for goal in found:
+        sign, verdict = "≥" if goal.at_least else "≤", "met" if goal.met else "MISSED"
+        spread = f"{min(goal.runs):.0f} to {max(goal.runs):.0f}"
+        print(f"{goal.name}: {goal.value:.0f} {goal.unit} ({spread}; goal {sign} {goal.goal:g}): {verdict}")
+
+
+def _rate(work: Callable[[], object], size: int) -> float:
+    before = time.process_time()
+    work()
+    return size / (time.process_time() - before) / 1e6
+
+
+def _tree(subtree: Subtree, data: bytes, count: int) -> float:
+    view = memoryview(data)
+    parts = [view[at * SUBTREE_BYTES : (at + 1) * SUBTREE_BYTES] for at in range(count)]
+    return _rate(lambda: [subtree(part, SUBTREE_HEIGHT) for part in parts], count * SUBTREE_BYTES)  # type: ignore[arg-type]
+
+
+_PROGRAM = """
+import re
+from holdfast.cli.app import main
+try:
+    main()
+finally:  # not ru_maxrss, in which what forked this process is counted
+    print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+"""
+
+
+def _memory() -> float:
+    """Peak of the whole command, in MB, over zeros out of a pipe."""
+    with subprocess.Popen(["head", "-c", str(_GB), "/dev/zero"], stdout=subprocess.PIPE) as zeros:
+        command = [sys.executable, "-c", _PROGRAM, "piece", "cid", "-"]
+        out = subprocess.run(command, stdin=zeros.stdout, capture_output=True, text=True, check=True)
+    return int(out.stdout.split()[-1]) * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    main()

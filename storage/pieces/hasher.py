@@ -1,0 +1,81 @@
+"""`PieceHasher`: the piece of a stream, while it is written or read: 1 MiB after the other, several at once."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import BinaryIO
+
+from .kernel import subtree
+from .piece import SUBTREE_BYTES, SUBTREE_HEIGHT, Piece
+from .piece_cid import height_for
+
+_READ_BYTES = 1 << 20
+
+
+class PieceHasher:
+    """Takes a payload from its beginning, or from where `layer`, the roots of what came before, ends.
+
+    Memory: `threads` + 1 subtrees of 1 MiB, and 32 bytes for each that is done. Not for several threads at once.
+    Leaving the `with` block stops its threads.
+    """
+
+    def __init__(self, *, threads: int | None = None, layer: bytes = b"") -> None:
+        self._threads = threads or min(os.cpu_count() or 1, 4)
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="holdfast-commp")
+        self._layer = bytearray(layer)
+        self._size = len(layer) // 32 * SUBTREE_BYTES  # of what is in the layer, or on its way there
+        self._part = bytearray()
+        self._under_way: deque[Future[bytes]] = deque()
+
+    def __enter__(self) -> PieceHasher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        """The next bytes of the payload."""
+        view = memoryview(data)
+        while len(view):
+            room = SUBTREE_BYTES - len(self._part)
+            self._part += view[:room]
+            view = view[room:]
+            if len(self._part) == SUBTREE_BYTES:
+                self._start(self._part)
+                self._part = bytearray()
+
+    def read(self, stream: BinaryIO) -> None:
+        """All that is left of a stream."""
+        while data := stream.read(_READ_BYTES):
+            self.update(data)
+
+    @property
+    def done(self) -> tuple[bytes, int]:
+        """The layer so far, and how many bytes of payload it stands for: what another hasher can go on from."""
+        while self._under_way:
+            self._layer += self._under_way.popleft().result()
+        return bytes(self._layer), len(self._layer) // 32 * SUBTREE_BYTES
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload so far."""
+        return self._size + len(self._part)
+
+    def finish(self) -> Piece:
+        """The piece; nothing may follow."""
+        size = self.size
+        layer, _ = self.done
+        if self._part or not layer:
+            layer += subtree(self._part, min(SUBTREE_HEIGHT, height_for(size)))
+        return Piece.of(layer, size)
+
+    def _start(self, part: bytearray) -> None:
+        while len(self._under_way) >= self._threads:
+            self._layer += self._under_way.popleft().result()
+        self._under_way.append(self._pool.submit(subtree, part, SUBTREE_HEIGHT))
+        self._size += SUBTREE_BYTES
