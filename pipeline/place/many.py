@@ -19,27 +19,25 @@ from ...storage.errors import (
     HoldfastError,
     QuotaError,
     SlowError,
-    UnavailableError,
     UnreachableError,
 )
 from ...storage.pins.pin import Pin, Status
 from ...storage.pins.target import CarTarget
 from ...storage.pins.targets import target_of
 from ...storage.printable import printable
-from ...storage.sources.from_roster import reading_side
-from ...storage.sources.source import Source
+from ...storage.sources.from_roster import readable, reading_side
 from ..batches import batches
 from .at_once import each
 from .origin import origins_towards
 from .placing import CARS, PlaceOptions, Placing, now_us
-from .read_back import ReadBack
-from .state import NOTHING_HERE, UNPROVEN, Placed, Placements
+from .read_back_many import read_back_many
+from .state import UNPROVEN, Placed, Placements
 from .trying import check, guarded, retried
 
-_BATCH, _BATCH_BYTES = 500, 1 << 30  # roots of one CAR, and of one transaction: what a kill loses
+_BATCH, _BATCH_BYTES = 500, 1 << 30  # roots of one CAR, and of one transaction
+_LARGE_BYTES = 64 << 20  # a batch is sent as several CARs at once
+_PUSHING = 2  # batches at once, which is what a kill loses: one is sent while a Kubo pins the other, one by one
 _ASKING = 8  # at once, of a provider that is asked root by root
-_READING = 8  # answers of one provider at once
-_LEAVES = 1  # of each root
 _LOOK = 50  # roots, before it is looked whether their provider still answers
 _ABSENT = "it is not in the repository here, to be sent"
 
@@ -89,7 +87,7 @@ class _Many:
             )
             for root, name in wanted.items()
         }  # fmt: skip
-        self._done = 0
+        self._done, self._counting = 0, threading.Lock()
 
     def ask(self, origins: tuple[str, ...]) -> None:
         """Ask and wait; never raises what the provider did."""
@@ -103,23 +101,14 @@ class _Many:
         guarded(self._prove, self._failed, self._name)
 
     def _prove(self) -> None:
-        promised = [one.root for one in self.placed.values() if one.kept]
+        promised = [one for one in self.placed.values() if one.kept]
         source = reading_side(self.provider, self._env)
         if source is None:
-            self._note(replace(self.placed[root], message=UNPROVEN) for root in promised)
+            self._note(replace(one, message=UNPROVEN) for one in promised if one.message != UNPROVEN)
             return
         self._done = 0
         try:
-            for batch in self._looks(promised):
-                found: list[Placed] = []
-
-                def read_back(root: CID, found: list[Placed] = found) -> None:
-                    found.append(self._read_back(source, root))
-
-                each(batch, read_back, self._stop, _READING)
-                self._note(found)
-                if len(found) == _LOOK and all(one.failed for one in found):
-                    raise UnavailableError(f"{_LOOK} in a row were not read back; {found[-1].message}")
+            read_back_many(self._store, promised, source, self._stop, self._note)
         finally:
             source.close()
 
@@ -137,11 +126,15 @@ class _Many:
         absent = {root for root in missing if not self._store.has(root)}
         self._note(replace(self.placed[root], status=Status.FAILED, message=_ABSENT) for root in absent)
         there = (root for root in missing if root not in absent)
-        for batch in batches(there, self._dag_bytes, count=_BATCH, max_bytes=_BATCH_BYTES):
-            for pin in self._batch(batch):
-                found = self._answered(pin.cid.v1(), pin.status, 0)
-                self.placed[found.root] = replace(found, requestid=pin.requestid, message=printable(pin.error))
-            self._note(self.placed[root] for root in batch)
+        each(
+            batches(there, self._dag_bytes, count=_BATCH, max_bytes=_BATCH_BYTES),
+            self._push_batch,
+            self._stop,
+            _PUSHING,
+        )
+
+    def _push_batch(self, batch: Sequence[CID]) -> None:
+        self._note([self._answered(pin.cid.v1(), pin.status, 0, pin.error) for pin in self._batch(batch)])
 
     def _dag_bytes(self, root: CID) -> int:
         """Of the DAG below a root, as its links say; 0 for a single block."""
@@ -168,7 +161,8 @@ class _Many:
         return [*self._batch(batch[:half]), *self._batch(batch[half:])]
 
     def _sent(self, batch: Sequence[CID]) -> list[Pin]:
-        sending = [self._checked(car) for car in cars(self._store, batch, CARS)]
+        count = CARS if sum(map(self._dag_bytes, batch)) > _LARGE_BYTES else 1
+        sending = [self._checked(car) for car in cars(self._store, batch, count)]
         named = [(root, self.placed[root].name) for root in batch]
         return cast(CarTarget, self._target).push_many(named, sending, lambda: check(self._stop))
 
@@ -177,9 +171,11 @@ class _Many:
             check(self._stop)
             yield part
 
-    def _answered(self, root: CID, status: Status, promised_us: int) -> Placed:
-        promised_us = (promised_us or now_us()) if status is Status.PINNED else 0
-        return replace(self.placed[root], status=status, requestid=str(root), promised_us=promised_us)
+    def _answered(self, root: CID, status: Status, promised_us: int, error: str = "") -> Placed:
+        kept = status is Status.PINNED
+        promised_us = (promised_us or now_us()) if kept else 0
+        message = UNPROVEN if kept and not readable(self.provider) else printable(error)
+        return replace(self.placed[root], status=status, requestid=str(root), promised_us=promised_us, message=message)
 
     def _one_by_one(self, origins: tuple[str, ...]) -> None:
         def ask(root: CID) -> None:
@@ -199,19 +195,6 @@ class _Many:
         """So few at a time that one who answers no more is noticed, and not asked for thousands more."""
         return (roots[at : at + _LOOK] for at in range(0, len(roots), _LOOK))
 
-    def _read_back(self, source: Source, root: CID) -> Placed:
-        one = self.placed[root]
-        try:
-            read_back = ReadBack(self._store, root, _LEAVES, by_blocks=True)
-            problem = read_back.problem(source, lambda: check(self._stop)) if read_back.possible else ""
-        except HoldfastError as error:
-            return replace(one, message=f"nothing was read back: the repository here: {printable(error.message)}")
-        if not read_back.possible:
-            return replace(one, message=NOTHING_HERE)
-        if problem:
-            return replace(one, message=f"it says pinned, but {printable(problem)}")
-        return replace(one, message="", proven_us=now_us(), leaves=_LEAVES)
-
     def _failed(self, why: str) -> None:
         """All that it did not answer for; what it promised, and was not read back, counts as little."""
         waiting = [one for one in self.placed.values() if not one.status.final]
@@ -226,5 +209,6 @@ class _Many:
         self._say(len(rows))
 
     def _say(self, more: int) -> None:
-        self._done += more
-        self._on_many(self._name, min(self._done, len(self._wanted)), len(self._wanted))
+        with self._counting:
+            self._done += more
+            self._on_many(self._name, min(self._done, len(self._wanted)), len(self._wanted))

@@ -6,21 +6,23 @@ import random
 import secrets
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from ...storage.blocks.disk import DiskStore
 from ...storage.cid import CID
 from ...storage.dag.steps import children
-from ...storage.errors import ConfigError, PeerError, SlowError, UnavailableError, UnsupportedError
+from ...storage.errors import ConfigError, PeerError, UnavailableError, UnsupportedError
 from ...storage.session import Session, user_policy
 from ...storage.sources.local import Local
 from ...storage.sources.source import Source
 from ...storage.sources.transfer import Transfer
+from ...storage.sources.watch import Watch
 from ...storage.uri import DatasetUri
 from ..audit.challenge import OK, ask
 from ..audit.drawn import Drawn, drawn
 
 DEFAULT_LEAVES = 8  # of a dataset that lacks a tenth, 57 % of such looks notice; `holdfast audit` asks for more
-_DEADLINE_S = 30.0  # of one answer
+DEADLINE_S = 30.0  # of one answer
 
 
 class ReadBack:
@@ -42,13 +44,17 @@ class ReadBack:
             except UnavailableError:
                 self.possible = False
 
-    def problem(self, source: Source, check: Callable[[], None] = lambda: None) -> str:
-        """Ask for all of them; "" when each was right, else the first answer that was not. `check` may end it."""
+    def problem(self, source: Source, check: Callable[[], None] = lambda: None, watch: Watch | None = None) -> str:
+        """Ask for all of them; "" when each was right, else the first answer that was not. `check` may end it.
+
+        `watch`: one that many share.
+        """
         if self._drawn is None:
-            return self._blocks(source, check)
+            with nullcontext(watch) if watch is not None else Watch(DEADLINE_S) as watching:
+                return self._blocks(source, check, watching)
         for question in self._drawn.questions():
             check()
-            answer = ask(source, question, deadline_s=_DEADLINE_S, stop=threading.Event())
+            answer = ask(source, question, deadline_s=DEADLINE_S, stop=threading.Event())
             if answer.verdict != OK:
                 return f"{answer.verdict}: {question}: {answer.reason}"
         return ""
@@ -58,7 +64,7 @@ class ReadBack:
         with Session(where, [Local(self._store)], policy=user_policy()) as session:
             return drawn(session.tree, where, secrets.token_bytes(32), self.leaves)
 
-    def _blocks(self, source: Source, check: Callable[[], None]) -> str:
+    def _blocks(self, source: Source, check: Callable[[], None], watch: Watch) -> str:
         """Random walks from the root down, a block at the end of each."""
         for _ in range(self.leaves):
             check()
@@ -66,15 +72,11 @@ class ReadBack:
             while below := children(cid.codec, self._store.get(cid).data):
                 cid = random.choice(below)
             transfer = Transfer()
-            timer = threading.Timer(_DEADLINE_S, transfer.cancel, [SlowError(f"no answer within {_DEADLINE_S:g} s")])
-            timer.daemon = True
-            timer.start()
             try:
-                data = source.fetch_block(cid, self._root, transfer)
+                with watch.over(transfer):
+                    data = source.fetch_block(cid, self._root, transfer)
             except PeerError as error:
                 return f"{error.verdict}: block {cid.short()}: {error.message}"
-            finally:
-                timer.cancel()
             if not cid.matches(data):
                 return f"WRONG_BYTES: block {cid.short()}"
         return ""

@@ -74,7 +74,7 @@ def export_car(store: DiskStore, root: CID, path: Path, *, version: int = 1) -> 
 
 
 def cars(store: DiskStore, roots: Sequence[CID], count: int, there: Container[CID] = ()) -> list[Iterator[bytes]]:
-    """DAGs as `count` CARs (version 1, of all these roots) that together hold each block of a DAG once, piece by piece.
+    """DAGs as `count` CARs (version 1, named by the first root) that together hold each block once, piece by piece.
 
     But for what is below the CIDs of `there`, and these themselves: whoever is sent it has them.
 
@@ -97,7 +97,7 @@ class _SharedWalk:
         self._lock = threading.Lock()
 
     def sections(self) -> Iterator[bytes]:
-        yield encode_header(self._roots)
+        yield encode_header(self._roots[:1])
         while (found := self._next()) is not None:
             cid, data = found
             if data is None:  # a leaf: read by this thread, beside the others

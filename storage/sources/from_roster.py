@@ -55,6 +55,11 @@ def _routed(roster: Roster, env: Mapping[str, str], redirects: NetGuard) -> list
     return [Found(finder, number) for number in range(MAX_FOUND)]
 
 
+def readable(provider: Provider) -> bool:
+    """Whether its entry says how it is read back from."""
+    return provider.kind in READABLE_KINDS or provider.gateway is not None
+
+
 def reading_side(provider: Provider, env: Mapping[str, str], redirects: NetGuard | None = None) -> Source | None:
     """How one provider is read back from: a kept dataset must come from who keeps it. None where nobody said how.
 

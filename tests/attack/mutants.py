@@ -34,8 +34,8 @@ MUTANTS = [
         "tests/pipeline/place/test_place.py",
     ),
     Mutant(
-        "of many promises, each counts unread", "pipeline/place/many.py",
-        "        if problem:\n", "        if False:\n", "tests/pipeline/place/test_many.py",
+        "of many promises, each counts unread", "pipeline/place/read_back_many.py",
+        "    if problem:\n", "    if False:\n", "tests/pipeline/place/test_many.py",
     ),
     Mutant(
         "a cut needs no bytes behind it", "pipeline/pack/cuts.py", "        lowest = settled >= 0 and not window",

@@ -38,6 +38,7 @@ class MirrorServer:
     requests: list[str] = field(default_factory=list)  # paths
     targets: list[str] = field(default_factory=list)  # with queries
     headers_seen: list[dict[str, str]] = field(default_factory=list)
+    posted: list[bytes] = field(default_factory=list)  # bodies
     connections: set[object] = field(default_factory=set)  # one item each, however many requests it carried
 
     def __enter__(self) -> MirrorServer:
@@ -48,6 +49,10 @@ class MirrorServer:
             disable_nagle_algorithm = True  # head and body are two writes: 40 ms a request otherwise
 
             def do_GET(self) -> None:
+                outer._answer(self)
+
+            def do_POST(self) -> None:
+                outer.posted.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
                 outer._answer(self)
 
             def log_message(self, *_: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.configs.roster import Provider
-from holdfast.pipeline.place import many
+from holdfast.pipeline.place import read_back_many
 from holdfast.pipeline.place.many import place_many
 from holdfast.pipeline.place.placing import PlaceOptions
 from holdfast.pipeline.place.state import UNPROVEN, Placements
@@ -123,14 +123,15 @@ def test_one_that_is_away_is_asked_for_none_of_thousands(store: DiskStore, tmp_p
 def test_one_that_gives_nothing_back_is_not_asked_for_all(
     store: DiskStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(many, "_LOOK", 10)
+    monkeypatch.setattr(read_back_many, "_GIVE_UP", 10)
     roots = single_blocks(store, 60)
     with RunningNode(tmp_path / "alice", guard=GUARD) as alice, MirrorServer(tmp_path / "none") as gateway:
         service = peer("alice", alice.url, "pinning-service").model_copy(update={"gateway": gateway.url})
         found = place_many(store, roots, [service], Placements(tmp_path / "p.sqlite"), options=QUICK, env={})
-        assert len(gateway.requests) == 10
+        asked = len(gateway.requests)
+        assert 10 <= asked < 10 + 8, "the tenth, and those under way then"
     assert all(one.failed and not one.counts for one in found)
-    assert sum("10 in a row were not read back" in one.message for one in found) == 50
+    assert sum("10 in a row were not read back" in one.message for one in found) == 60 - asked
 
 
 def test_an_interrupt_asks_for_no_more(store: DiskStore, tmp_path: Path) -> None:

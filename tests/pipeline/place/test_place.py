@@ -5,6 +5,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -263,24 +264,28 @@ def test_t24_who_fetches_from_us_when_it_is_asked_has_nothing(
     store: DiskStore, root: CID, placements: Placements, tmp_path: Path
 ) -> None:
     """A service that says `pinned`, keeps nothing, and hands on what it gets from our own gateway."""
-    told: list[str] = []
+    asked_at: list[str] = []
+    about = {
+        "requestid": "1", "status": "pinned", "created": "2026-11-29T00:00:00Z", "delegates": [], "info": {},
+        "pin": {"cid": str(root), "name": "set"},
+    }  # fmt: skip
 
     def proxy(path: str, _reply: Reply) -> Reply:
         if "pins" in path:
-            return pinning_service(root, None)(path, _reply)  # type: ignore[operator, no-any-return]
-        for url in told:
-            try:
-                with urllib.request.urlopen(f"{url}/{path}?format=raw", timeout=5) as answer:
+            known = {"count": 1, "results": [about]} if server.posted else {"count": 0, "results": []}
+            return Reply(200, {}, json.dumps(about if path.endswith("/1") else {**known, **about}).encode())
+        for url in json.loads(server.posted[0])["origins"]:
+            if url.startswith("http"):
+                asked_at.append(url)
+                with suppress(OSError), urllib.request.urlopen(f"{url}/{path}?format=raw", timeout=5) as answer:
                     return Reply(200, {}, answer.read())
-            except OSError:
-                continue
         return Reply(404, {}, b"")
 
     with MirrorServer(tmp_path / "none", proxy) as server:
-        told.append(server.url)
         provider = Provider(name="proxy", kind="pinning-service", url=server.url, gateway=server.url)
         one = placed(store, root, placements, [provider])["proxy"]
-    assert not one.counts, one
+    assert asked_at, "it was told of our gateway, and asked it"
+    assert (one.status, one.counts) == (Status.PINNED, False), one
 
 
 def test_the_repository_serves_while_a_peer_of_it_runs(root: CID, placements: Placements, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The RPC client of Kubo against what calls itself a Kubo: every wait ends, every answer. Real ones: tests/daemons."""
 
 import json
+import random
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from holdfast.configs.roster import Provider
 from holdfast.storage.cid import CID, RAW
@@ -24,7 +27,7 @@ from holdfast.storage.errors import (
 )
 from holdfast.storage.pins import kubo_rpc
 from holdfast.storage.pins.kubo import KuboPins
-from holdfast.storage.pins.kubo_rpc import KuboRpc
+from holdfast.storage.pins.kubo_rpc import KuboRpc, _gathered
 
 X = CID.of(RAW, b"x")
 TOKEN = "s3cret-token"
@@ -200,3 +203,14 @@ def test_a_list_is_bounded_and_holds_what_was_asked_for(server: type[Answers], m
     server.plan = [line({"Keys": {}})]
     with pytest.raises(WrongBytesError):
         target.ls()
+
+
+@given(st.lists(st.integers(0, 200_000), max_size=12), st.integers(0))
+def test_small_parts_are_sent_together_and_large_ones_as_they_are(sizes: list[int], seed: int) -> None:
+    parts = [random.Random(seed + number).randbytes(size) for number, size in enumerate(sizes)]
+    sent = list(_gathered(parts))
+    assert b"".join(sent) == b"".join(parts)
+    large = [part for part in parts if len(part) >= 1 << 16]
+    assert [id(part) for part in sent if any(part is one for one in large)] == [id(part) for part in large]
+    assert all(len(part) < 2 << 16 for part in sent if not any(part is one for one in large))
+    assert len(sent) <= 2 * len(large) + sum(sizes) // (1 << 16) + 1
