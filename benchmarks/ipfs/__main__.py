@@ -25,6 +25,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 PARTS = ("push", "read", "serve", "pins", "versions")
 _LARGE = {"push", "read", "serve"}  # move the whole dataset
 _SHARDS = 32  # 2 GB
+_NEEDED_BYTES, _SMALL_BYTES = 12_000_000_000, 1_000_000_000  # source, CAR, three Kubos and what they give back
 
 
 def main() -> None:
@@ -38,13 +39,17 @@ def main() -> None:
         parser.error("no Kubo here: make daemons")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # gigabytes in memory are not left behind
     parts = options.only or PARTS
-    shards = max(2, int(_SHARDS * options.scale)) if _LARGE.intersection(parts) else 2
+    is_large = bool(_LARGE.intersection(parts))
+    shards = max(2, int(_SHARDS * options.scale)) if is_large else 2
+    folder = in_memory(int(_NEEDED_BYTES * options.scale) if is_large else _SMALL_BYTES)
+    if folder is None:
+        _say("no room in memory: repositories lie on a disk, which is measured too; --scale 0.5 needs half as much")
     found: list[Goal] = []
     with (
-        tempfile.TemporaryDirectory(prefix="holdfast-ipfs-", dir=in_memory(int(14e9 * options.scale))) as folder,
+        tempfile.TemporaryDirectory(prefix="holdfast-ipfs-", dir=folder) as place,
         ReadyMemory(int(3e9 * options.scale)) as memory,
     ):
-        work = Path(folder)
+        work = Path(place)
         source = work / "source"
         source.mkdir()
         numbers = np.random.default_rng(7)

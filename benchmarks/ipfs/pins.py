@@ -41,13 +41,13 @@ def goals(setting: Setting) -> list[Goal]:
     roots = {CID.of(RAW, data): data for data in map(random.Random(4).randbytes, [_ROOT_BYTES] * _ROOTS)}
     dataset = _Dataset(setting)
     for number in range(setting.rounds):
-        with setting.kubo() as kubo:
+        with setting.memory.lend(), setting.kubo() as kubo:
             alone = timed(lambda kubo=kubo: _one_by_one(kubo, roots))
-        with setting.kubo() as kubo:
+        with setting.memory.lend(), setting.kubo() as kubo:
             floor = timed(lambda kubo=kubo: _in_few_calls(kubo, roots))
-        with setting.kubo() as kubo:
+        with setting.memory.lend(), setting.kubo() as kubo:
             ours = _placed(setting, kubo, roots, read_back=False)
-        with setting.kubo() as kubo:
+        with setting.memory.lend(), setting.kubo() as kubo:
             placed = _placed(setting, kubo, roots, read_back=True)
         many.runs.append(alone / ours)
         pushed, pulled = dataset.pushed(), dataset.pulled()
@@ -129,13 +129,14 @@ class _Dataset:
 
     def pushed(self) -> float:
         """Seconds until it is pinned, sent as CARs."""
-        with self._setting.kubo() as kubo, DiskStore(self._repo).open(create=False) as store:
+        lend = self._setting.memory.lend
+        with lend(), self._setting.kubo() as kubo, DiskStore(self._repo).open(create=False) as store:
             target = KuboPins(Provider(name="k", kind="kubo", url=kubo.api))
             return timed(lambda: target.push(self._root, "s", cars(store, [self._root], CARS)))
 
     def pulled(self) -> float:
         """Seconds until it is pinned, fetched by HTTP from our peer."""
-        with peer(self._repo) as ours, self._setting.kubo(ours) as kubo:
+        with self._setting.memory.lend(), peer(self._repo) as ours, self._setting.kubo(ours) as kubo:
             return timed(lambda: kubo.run("pin", "add", self._root))
 
 

@@ -23,7 +23,7 @@ def goals(setting: Setting) -> list[Goal]:
             kubo.run("dag", "import", setting.car)
         limited = [stack.enter_context(faults(kubo.gateway, "--rate", _LIMIT)) for kubo in kubos]
         for number in range(setting.rounds):
-            ours = timed(lambda: _get(setting, [kubo.gateway for kubo in kubos]))
+            ours = _get(setting, [kubo.gateway for kubo in kubos])
             with setting.kubo() as third:
                 for kubo in kubos:
                     third.run("swarm", "connect", _address(kubo.json("id")["Addresses"]))
@@ -31,7 +31,7 @@ def goals(setting: Setting) -> list[Goal]:
                 with setting.memory.lend():
                     theirs = timed(partial(third.run, "get", "-o", target, f"/ipfs/{setting.root}"))
                 shutil.rmtree(target)
-            one, two = (timed(lambda urls=urls: _get(setting, urls)) for urls in (limited[:1], limited))
+            one, two = (_get(setting, urls) for urls in (limited[:1], limited))
             bitswap.runs.append(theirs / ours)
             both.runs.append(one / two)
             setting.say(
@@ -40,12 +40,14 @@ def goals(setting: Setting) -> list[Goal]:
     return [bitswap, both]
 
 
-def _get(setting: Setting, urls: list[str]) -> None:
+def _get(setting: Setting, urls: list[str]) -> float:
+    """Seconds of the command; to make memory ready, and to remove what came, is no part of it."""
     folder = setting.work / "got"
     sources = [part for url in urls for part in ("--from", url)]
     with setting.memory.lend():
-        setting.holdfast("get", setting.root, folder, *sources)
+        seconds = timed(lambda: setting.holdfast("get", setting.root, folder, *sources))
     shutil.rmtree(folder)
+    return seconds
 
 
 def _address(addresses: list[str]) -> str:
