@@ -52,6 +52,7 @@ class Provider(BaseModel):
     replication_min: int | None = Field(default=None, ge=1, le=1000)
     replication_max: int | None = Field(default=None, ge=1, le=1000)
     tags: dict[str, str] = {}
+    pieces: Path | None = None
 
     @classmethod
     def at(cls, url: str, kind: Kind, *, token_file: Path | None = None) -> Provider:
@@ -101,7 +102,7 @@ class Provider(BaseModel):
             raise ValueError("expected the name of an environment variable, not its value")  # never shown: a secret?
         return value
 
-    @field_validator("token_file", "ca_file", mode="before")
+    @field_validator("token_file", "ca_file", "pieces", mode="before")
     @classmethod
     def _file(cls, value: object, info: ValidationInfo) -> object:
         if value is None or isinstance(value, Path):
@@ -151,6 +152,8 @@ class Provider(BaseModel):
             raise ValueError("expected a replication_min that is not above replication_max")
         if self.tags and self.kind != "cluster":
             raise ValueError(f"expected tags at a cluster, got them at a {self.kind}")
+        if self.pieces is not None and self.kind != "filecoin":
+            raise ValueError(f"expected pieces at a filecoin provider, got them at a {self.kind}")
         return self
 
     def headers(self, env: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from ..configs.sizes import format_size
 from .options import AllowNet, AsJson, Deadline, From, RosterFile, deadline_s, guard, sources
 from .output import emit, progress, warn
 from .reader import Uri
+
+if TYPE_CHECKING:
+    from ..pipeline.audit.audit import AuditResult
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +60,17 @@ def audit(
         "ok": found.ok,
         "providers": [asdict(provider) | {"ok": provider.ok} for provider in found.providers],
     }
-    words = [f"{found.samples} leaves of {found.root}, drawn from the seed {found.seed}"]
+    words = [f"{found.samples} leaves of {found.root}, drawn from the seed {found.seed}", *verdict_lines(found)]
+    emit(document, as_json=as_json, words="\n".join(words))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def verdict_lines(found: AuditResult) -> list[str]:
+    """What an audit came to, provider by provider."""
+    from ..pipeline.audit.draw import CONFIDENCE
+
+    words = []
     for provider in found.providers:
         name = provider.name if provider.name == provider.url else f"{provider.name} ({provider.url})"
         words.append(
@@ -70,6 +83,4 @@ def audit(
             words.append(
                 f"              silent: given up after {provider.gave_up_after} answers, the rest counts as failed"
             )
-    emit(document, as_json=as_json, words="\n".join(words))
-    if not found.ok:
-        raise typer.Exit(1)
+    return words

@@ -1,4 +1,4 @@
-"""For Filecoin: `piece cid`."""
+"""For Filecoin: `piece cid`, `piece pack`, `piece manifest`, `piece audit`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from ..configs.errors import ConfigError
 from ..configs.sizes import format_size
-from .options import AsJson
-from .output import emit, progress
+from .options import AsJson, Repo, repo_path
+from .output import emit, progress, warn
+from .piece_audit import audit
+from .reader import Uri
+
+if TYPE_CHECKING:
+    from ..storage.blocks.disk import DiskStore
+    from ..storage.cid import CID
+    from ..storage.pieces.manifest import PieceManifest
 
 _READ_BYTES = 1 << 20
 
@@ -23,6 +30,9 @@ piece = typer.Typer(no_args_is_help=True, help="Filecoin: what its providers cal
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     piece.command("cid")(cid)
+    piece.command("pack")(pack)
+    piece.command("manifest")(manifest)
+    piece.command("audit")(audit)
     app.add_typer(piece, name="piece")
 
 
@@ -48,6 +58,71 @@ def cid(
     }
     words = f"{found} {file}\n  {format_size(found.size)}, stored as {format_size(found.padded_size)}; v1: {found.v1}"
     emit(document, as_json=as_json, words=words)
+
+
+def pack(
+    uri: Uri,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Write the CARs there, too.")
+    ] = None,
+    repo: Repo = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cut a dataset of the repository into pieces; keep their manifest there, pinned as pieces-of-ROOT.
+
+    The pieces follow from the dataset: another version shares those whose shards did not change.
+    """
+    from ..pipeline.pieces.keep import keep_manifest
+    from ..storage.blocks.disk import DiskStore
+
+    with DiskStore(repo_path(repo)).open(create=False) as store:
+        made = _packed(store, uri, output)
+        kept = keep_manifest(store, made)
+    _say(made, kept, output, as_json)
+
+
+def manifest(
+    uri: Uri,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="A new or empty folder.")],
+    repo: Repo = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write where each block of a dataset lies in its pieces: what `pieces = "FOLDER"` in a roster names.
+
+    Made anew from the data in the repository: the same bytes as those of whoever packed it.
+    """
+    from ..pipeline.pieces.keep import write_manifest
+    from ..storage.blocks.disk import DiskStore
+
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"{output} is not an empty folder", hint="give a new one")
+    with DiskStore(repo_path(repo)).open(create=False) as store:
+        made = _packed(store, uri, None)
+    _say(made, write_manifest(made, output), output, as_json)
+
+
+def _packed(store: DiskStore, uri: str, cars: Path | None) -> PieceManifest:
+    from ..pipeline.pieces.pack import pack as run
+    from ..storage.session import locate
+
+    where = locate(uri, None, warn)
+    if where.path:
+        raise ConfigError(f"{uri} is a path in a dataset", hint="pieces are made of a whole one: give its root")
+    with progress("packing") as update:
+        return run(store, where.root, cars=cars, on_bytes=update)
+
+
+def _say(made: PieceManifest, cid: CID, output: Path | None, as_json: bool) -> None:
+    pieces = [
+        {"cid": str(one.cid), "v1": str(one.cid.v1), "bytes": one.cid.size, "padded_bytes": one.cid.padded_size}
+        for one in made.pieces
+    ]
+    document = {"root": str(made.root), "manifest": str(cid), "blocks": len(made.blocks), "pieces": pieces}
+    lines = [f"{one.cid}  {format_size(one.cid.size)}" for one in made.pieces]
+    total = format_size(sum(one.cid.size for one in made.pieces))
+    lines.append(f"{len(made.pieces)} pieces, {total}, {len(made.blocks)} blocks; manifest {cid}")
+    lines += [f"  → {output}"] if output is not None else []
+    emit(document | ({"path": str(output)} if output is not None else {}), as_json=as_json, words="\n".join(lines))
 
 
 def _opened(file: Path) -> Any:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ...storage.cid import CID
 from ...storage.errors import ConfigError
 from ...storage.session import Session, SourcesArgument, choose_sources, locate, user_policy
 from ...storage.sources.netguard import NetGuard
+from .ask_all import ask_all
 from .draw import CONFIDENCE
 from .drawn import drawn
-from .provider import Auditee, ProviderVerdict
+from .provider import ProviderVerdict
 
 DEFAULT_SAMPLES = 459  # at 99 %, no failure among so many bounds the loss at 1 % (facts: 1 - 0.01^(1/459))
 MAX_SAMPLES = 1_000_000
-_THREADS = 4  # of each provider
-_MAX_THREADS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,38 +56,18 @@ def audit(
     where = locate(uri, sources)
     if not 1 <= samples <= MAX_SAMPLES:
         raise ConfigError(f"{samples} samples are not possible", hint=f"give --samples 1 to {MAX_SAMPLES}")
-    salt = _seed(seed)
+    salt = seed_of(seed)
     chosen = [source for source in choose_sources(sources, redirects=redirects) if source.trusted]
     if not chosen:
         raise ConfigError("nobody to audit: routers keep nothing", hint="name providers: --from URL, or in the roster")
     with Session(where, chosen, policy=user_policy(None)) as session:
         drawing = drawn(session.tree, where, salt, samples)
-    done = 0
-    lock = threading.Lock()
-
-    def count(answers: int) -> None:
-        nonlocal done
-        with lock:
-            done += answers
-            on_progress(done, samples * len(chosen))
-
-    asked = [Auditee(source, drawing.questions(), samples, deadline_s, count) for source in chosen]
-    threads = max(1, min(_THREADS, _MAX_THREADS // len(asked)))  # its own: a slow one holds up nobody else
-    with ThreadPoolExecutor(threads * len(asked), thread_name_prefix="audit") as pool:
-        try:
-            for work in [pool.submit(each.work) for each in asked for _ in range(threads)]:
-                work.result()
-        finally:
-            for each in asked:
-                each.stop()
-            pool.shutdown(cancel_futures=True)
-            for source in chosen:
-                source.close()
-    found = tuple(each.verdict() for each in asked)
+    found = ask_all(chosen, drawing.questions, samples, deadline_s, on_progress)
     return AuditResult(where.root, salt.hex(), samples, len(drawing.sizes), sum(drawing.sizes), found)
 
 
-def _seed(text: str | None) -> bytes:
+def seed_of(text: str | None) -> bytes:
+    """The bytes of a seed given in hex; None: 32 random ones. Raises `ConfigError`."""
     if text is None:
         return secrets.token_bytes(32)
     try:
@@ -102,4 +79,4 @@ def _seed(text: str | None) -> bytes:
     return seed
 
 
-__all__ = ["CONFIDENCE", "DEFAULT_SAMPLES", "AuditResult", "ProviderVerdict", "audit"]
+__all__ = ["CONFIDENCE", "DEFAULT_SAMPLES", "AuditResult", "ProviderVerdict", "audit", "seed_of"]

@@ -1,10 +1,11 @@
-"""Put one challenge to one provider: fetch the leaf from it alone, and hash it."""
+"""Put one challenge to one provider: fetch what was drawn from it alone, and hash it."""
 
 from __future__ import annotations
 
 import threading
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 from ...storage.errors import HoldfastError, PeerError, SlowError, UnreachableError
 from ...storage.sources.source import FileRef, Source
@@ -15,13 +16,36 @@ _AGAIN = frozenset({"SLOW", "UNREACHABLE", "TRUNCATED"})  # may be the road's fa
 _TRIES = 3
 
 
+class Question(Protocol):
+    """Something that a source is asked for. Its text says what."""
+
+    @property
+    def number(self) -> int:
+        """Its place among those of an audit."""
+
+    def put(self, source: Source, transfer: Transfer) -> bool:
+        """Ask for it; whether what came is right. Raises what sources raise."""
+
+
 @dataclass(frozen=True, slots=True)
-class Question:
+class LeafQuestion:
     """A leaf of a file."""
 
     number: int
     file: FileRef
     leaf: int
+
+    def put(self, source: Source, transfer: Transfer) -> bool:
+        """See `Question.put`."""
+        right = False
+
+        def on_leaf(leaf: int, data: memoryview) -> bool:
+            nonlocal right
+            right = self.file.layout.leaf_cid(leaf).matches(data)
+            return False
+
+        source.fetch_leaves(self.file, self.leaf, self.leaf + 1, transfer, on_leaf)
+        return right
 
     def __str__(self) -> str:
         return f"leaf {self.leaf} of {self.file.path or self.file.root}"  # a root that is a file has no path
@@ -55,19 +79,12 @@ def ask(source: Source, question: Question, *, deadline_s: float, stop: threadin
 
 
 def _once(source: Source, question: Question, deadline_s: float) -> tuple[str, str, int]:
-    layout, leaf, transfer = question.file.layout, question.leaf, Transfer()
-    right = False
-
-    def on_leaf(_leaf: int, data: memoryview) -> bool:
-        nonlocal right
-        right = layout.leaf_cid(leaf).matches(data)
-        return False
-
+    transfer = Transfer()
     timer = threading.Timer(deadline_s, transfer.cancel, [SlowError(f"no answer within {deadline_s:g} s")])
     timer.daemon = True
     timer.start()
     try:
-        source.fetch_leaves(question.file, leaf, leaf + 1, transfer, on_leaf)
+        right = question.put(source, transfer)
     except PeerError as error:
         return error.verdict, error.message, transfer.received
     except HoldfastError as error:
@@ -79,4 +96,4 @@ def _once(source: Source, question: Question, deadline_s: float) -> tuple[str, s
     return "WRONG_BYTES", f"{question} is not what it should be", transfer.received
 
 
-__all__ = ["OK", "Answer", "Question", "ask"]
+__all__ = ["OK", "Answer", "LeafQuestion", "Question", "ask"]

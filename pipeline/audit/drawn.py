@@ -11,7 +11,7 @@ from ...storage.errors import ConfigError, UnsupportedError
 from ...storage.fetch.tree import RemoteTree, TreeFile
 from ...storage.sources.source import FileRef
 from ...storage.uri import DatasetUri
-from .challenge import Question
+from .challenge import LeafQuestion
 from .draw import draw
 
 _EMPTY = CID.of(RAW, b"")
@@ -27,12 +27,13 @@ class Drawn:
     sizes: list[int]
     refs: dict[int, FileRef]  # of the files that were drawn
 
-    def questions(self) -> Iterator[Question]:
+    def questions(self) -> Iterator[LeafQuestion]:
         """In the order of the draw."""
         for challenge in draw(self.seed, self.root, self.sizes, self.samples):
             ref = self.refs[challenge.file]
             # a link's size counts the nodes below it, too: bytes behind the end are those of the last leaf
-            yield Question(challenge.number, ref, min(challenge.offset // ref.layout.leaf_size, ref.layout.leaves - 1))
+            leaf = min(challenge.offset // ref.layout.leaf_size, ref.layout.leaves - 1)
+            yield LeafQuestion(challenge.number, ref, leaf)
 
 
 def drawn(tree: RemoteTree, where: DatasetUri, seed: bytes, samples: int) -> Drawn:

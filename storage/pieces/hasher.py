@@ -13,12 +13,13 @@ from .piece import SUBTREE_BYTES, SUBTREE_HEIGHT, Piece
 from .piece_cid import height_for
 
 _READ_BYTES = 1 << 20
+_AHEAD = 4  # subtrees that wait for a thread: whoever reads does not wait while one of them has nothing to do
 
 
 class PieceHasher:
     """Takes a payload from its beginning, or from where `layer`, the roots of what came before, ends.
 
-    Memory: `threads` + 1 subtrees of 1 MiB, and 32 bytes for each that is done. Not for several threads at once.
+    Memory: `threads` + 5 subtrees of 1 MiB, and 32 bytes for each that is done. Not for several threads at once.
     Leaving the `with` block stops its threads.
     """
 
@@ -27,8 +28,9 @@ class PieceHasher:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="holdfast-commp")
         self._layer = bytearray(layer)
         self._size = len(layer) // 32 * SUBTREE_BYTES  # of what is in the layer, or on its way there
-        self._part = bytearray()
-        self._under_way: deque[Future[bytes]] = deque()
+        self._buffers: list[bytearray] = []  # to be used again: fresh memory for each MiB costs page faults
+        self._part, self._filled = bytearray(SUBTREE_BYTES), 0
+        self._under_way: deque[tuple[Future[bytes], bytearray]] = deque()
 
     def __enter__(self) -> PieceHasher:
         return self
@@ -42,12 +44,12 @@ class PieceHasher:
         """The next bytes of the payload."""
         view = memoryview(data)
         while len(view):
-            room = SUBTREE_BYTES - len(self._part)
-            self._part += view[:room]
-            view = view[room:]
-            if len(self._part) == SUBTREE_BYTES:
-                self._start(self._part)
-                self._part = bytearray()
+            count = min(len(view), SUBTREE_BYTES - self._filled)
+            self._part[self._filled : self._filled + count] = view[:count]
+            self._filled += count
+            view = view[count:]
+            if self._filled == SUBTREE_BYTES:
+                self._start()
 
     def read(self, stream: BinaryIO) -> None:
         """All that is left of a stream."""
@@ -58,24 +60,30 @@ class PieceHasher:
     def done(self) -> tuple[bytes, int]:
         """The layer so far, and how many bytes of payload it stands for: what another hasher can go on from."""
         while self._under_way:
-            self._layer += self._under_way.popleft().result()
+            self._take()
         return bytes(self._layer), len(self._layer) // 32 * SUBTREE_BYTES
 
     @property
     def size(self) -> int:
         """Bytes of payload so far."""
-        return self._size + len(self._part)
+        return self._size + self._filled
 
     def finish(self) -> Piece:
         """The piece; nothing may follow."""
         size = self.size
         layer, _ = self.done
-        if self._part or not layer:
-            layer += subtree(self._part, min(SUBTREE_HEIGHT, height_for(size)))
+        if self._filled or not layer:
+            layer += subtree(memoryview(self._part)[: self._filled], min(SUBTREE_HEIGHT, height_for(size)))
         return Piece.of(layer, size)
 
-    def _start(self, part: bytearray) -> None:
-        while len(self._under_way) >= self._threads:
-            self._layer += self._under_way.popleft().result()
-        self._under_way.append(self._pool.submit(subtree, part, SUBTREE_HEIGHT))
+    def _start(self) -> None:
+        while len(self._under_way) >= self._threads + _AHEAD:
+            self._take()
+        self._under_way.append((self._pool.submit(subtree, self._part, SUBTREE_HEIGHT), self._part))
         self._size += SUBTREE_BYTES
+        self._part, self._filled = self._buffers.pop() if self._buffers else bytearray(SUBTREE_BYTES), 0
+
+    def _take(self) -> None:
+        root, buffer = self._under_way.popleft()
+        self._layer += root.result()
+        self._buffers.append(buffer)

@@ -31,15 +31,13 @@ def sources_of(
         text = os.fspath(given)
         given = [text] if text.startswith(("http://", "https://")) else Roster.load(Path(text))
     if isinstance(given, Roster):
-        sources: list[Source] = [
-            _of_provider(provider, env, redirects) for provider in given.providers if provider.kind in READABLE_KINDS
-        ]
+        sources: list[Source] = [_of_provider(one, env, redirects) for one in given.providers if _serves(one)]
         if any(provider.kind in ROUTING_KINDS for provider in given.providers):
             sources += _routed(given, env, redirects)
         if not sources:
             raise ConfigError(
                 "the roster names nothing that can be read from",
-                hint=f"add a provider of kind {', '.join((*READABLE_KINDS, *ROUTING_KINDS))}",
+                hint=f"add a provider of kind {', '.join((*READABLE_KINDS, *ROUTING_KINDS))}, or filecoin (pieces = …)",
             )
         return sources
     return sources_of_urls(given, redirects)
@@ -55,9 +53,13 @@ def _routed(roster: Roster, env: Mapping[str, str], redirects: NetGuard) -> list
     return [Found(finder, number) for number in range(MAX_FOUND)]
 
 
+def _serves(provider: Provider) -> bool:
+    return provider.kind in READABLE_KINDS or provider.pieces is not None
+
+
 def readable(provider: Provider) -> bool:
     """Whether its entry says how it is read back from."""
-    return provider.kind in READABLE_KINDS or provider.gateway is not None
+    return _serves(provider) or provider.gateway is not None
 
 
 def reading_side(provider: Provider, env: Mapping[str, str], redirects: NetGuard | None = None) -> Source | None:
@@ -69,7 +71,7 @@ def reading_side(provider: Provider, env: Mapping[str, str], redirects: NetGuard
     """
     redirects = redirects or NetGuard()
     headers = {"Cache-Control": "only-if-cached"}
-    if provider.kind in READABLE_KINDS:
+    if _serves(provider):
         return _of_provider(provider, env, redirects, headers)
     if provider.gateway is None:
         return None
@@ -81,6 +83,12 @@ def _of_provider(
 ) -> Source:
     headers = {**provider.headers(env), **(more or {})}
     endpoint = Endpoint(provider.url, headers, provider.ca_file, redirect_guard=redirects)
+    if provider.pieces is not None:
+        from ..pieces.manifest import PieceManifest  # with NumPy, which a roster without pieces pays not
+        from .piece import PieceSource
+
+        manifest = PieceManifest.read(provider.pieces)
+        return PieceSource(provider.name, endpoint, manifest, max_rate=provider.max_rate)
     if provider.kind == "mirror":
         return Mirror(
             provider.name, endpoint,

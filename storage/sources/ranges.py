@@ -35,13 +35,22 @@ def range_header(layout: FileLayout, first: int, last: int) -> dict[str, str]:
 def read_leaves(
     answer: Answer, layout: FileLayout, first: int, last: int, buffers: LeafBuffers, on_leaf: OnLeaf
 ) -> None:
-    """Check the framing of the answer to `range_header`, then hand on leaf after leaf.
+    """Check the framing of the answer to `range_header`, then hand on leaf after leaf. Raises as `enter_range` does."""
+    enter_range(answer, layout.leaf_range(first)[0], layout.leaf_range(last - 1)[1], layout.size)
+    for leaf in range(first, last):
+        view = buffers.view(layout.leaf_length(leaf))
+        answer.readinto(view)
+        if not on_leaf(leaf, view):
+            return
 
-    A 200 is the whole file (the server ignores Range): what lies before is skipped. Raises `WrongBytesError`,
+
+def enter_range(answer: Answer, start: int, end: int, size: int) -> None:
+    """Check the framing of an answer to a request for bytes start … end-1 of `size`; `start` is what is read next.
+
+    A 200 is all of it (the server ignores Range): what lies before is skipped. Raises `WrongBytesError`,
     `OversizeError`, `TruncatedError` for framing that does not fit.
     """
-    start, end = layout.leaf_range(first)[0], layout.leaf_range(last - 1)[1]
-    expected = layout.size if answer.status == 200 else end - start
+    expected = size if answer.status == 200 else end - start
     _check_range(answer, start, end)
     if answer.length is not None and answer.length > expected:
         raise OversizeError(f"the answer has {answer.length} bytes, expected {expected}")
@@ -49,11 +58,6 @@ def read_leaves(
         raise TruncatedError(f"the answer has {answer.length} bytes, expected {expected}")
     if answer.status == 200:
         answer.skip(start)
-    for leaf in range(first, last):
-        view = buffers.view(layout.leaf_length(leaf))
-        answer.readinto(view)
-        if not on_leaf(leaf, view):
-            return
 
 
 def read_place(answer: Answer, place: Place) -> bytes:

@@ -36,7 +36,8 @@ def message(text):
 
 def test_the_example_is_a_valid_roster():
     roster = Roster.load(EXAMPLE)
-    alice, bucket, gateway, kubo, cluster = roster.providers
+    alice, bucket, gateway, kubo, cluster, sp = roster.providers
+    assert (sp.kind, sp.pieces) == ("filecoin", None)
     assert (kubo.gateway, cluster.replication_min) == ("http://127.0.0.1:8080", 2)
     assert roster.path == EXAMPLE
     assert (alice.name, alice.kind, alice.operator, alice.jurisdiction) == (

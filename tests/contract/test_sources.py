@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from contract.source import FILES, HttpSourceContract, SourceContract, parts, read, ref
 
+from holdfast.pipeline.pieces.pack import pack
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.cid import CID
 from holdfast.storage.errors import MissingError, SlowError
@@ -22,6 +23,7 @@ from holdfast.storage.sources.gateway import Gateway
 from holdfast.storage.sources.http import Endpoint
 from holdfast.storage.sources.local import Local
 from holdfast.storage.sources.mirror import Mirror
+from holdfast.storage.sources.piece import PieceSource
 from holdfast.storage.sources.probe import Probed
 from holdfast.storage.sources.source import Source
 from holdfast.storage.sources.transfer import Transfer
@@ -151,6 +153,44 @@ class TestMirrorOfABucketWithOtherNames(TestMirror):
             yield source
             source.close()
             assert all(request.startswith("corpora/mini v1/") for request in server.requests)
+
+
+class TestPieces(HttpSourceContract):
+    """A storage provider that serves pieces by Range; a manifest says where the blocks lie in them."""
+
+    ranges = True
+
+    @pytest.fixture(autouse=True)
+    def _pieces(self, world: Any, tmp_path: Path) -> Iterator[None]:
+        self.manifest = pack(world.peer.store, world.root, cars=tmp_path / "cars", max_piece_bytes=5 * LEAF)
+        (tmp_path / "sp/piece").mkdir(parents=True)
+        for piece in self.manifest.pieces:
+            (tmp_path / f"cars/{piece.cid}.car").rename(tmp_path / f"sp/piece/{piece.cid}")
+        with MirrorServer(tmp_path / "sp", ranges=self.ranges) as self.server:
+            yield
+
+    def make(self, url: str) -> Source:
+        return PieceSource("sp", Endpoint(url), self.manifest)
+
+    @pytest.fixture
+    def source(self) -> Iterator[Source]:
+        source = self.make(self.server.url)
+        yield source
+        source.close()
+
+    def test_leaves_that_lie_together_are_one_request(self, source: Source, root: CID) -> None:
+        assert read(source, ref(root, "data/many.bin")) == parts("data/many.bin")
+        assert len(set(self.server.requests)) > 1, "they lie in several pieces"
+        assert len(self.server.requests) <= len(set(self.server.requests)) + 1
+
+    def test_a_piece_that_the_provider_lost_is_missing(self, root: CID, tmp_path: Path) -> None:
+        with MirrorServer(tmp_path / "nothing") as empty, closing(self.make(empty.url)) as source:
+            with pytest.raises(MissingError):
+                read(source, ref(root, "data/many.bin"))
+
+
+class TestPiecesWithoutRange(TestPieces):
+    ranges = False
 
 
 class TestProbedPeer(HttpSourceContract):

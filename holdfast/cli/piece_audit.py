@@ -1,0 +1,134 @@
+"""For auditors: `piece audit`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..configs.errors import ConfigError
+from .auditor import verdict_lines
+from .key import PassphraseFile, keys_of, read_passphrase
+from .options import AllowNet, AsJson, Deadline, From, Repo, RosterFile, deadline_s, guard
+from .output import emit, progress
+
+if TYPE_CHECKING:
+    from ..pipeline.audit.report import Replay
+    from ..storage.names.key import PrivateKey
+    from ..storage.pieces.manifest import PieceManifest
+    from ..storage.sources.netguard import NetGuard
+    from ..storage.sources.piece import PieceSource
+
+
+def audit(
+    manifest: Annotated[Path, typer.Argument(help="The folder that `piece manifest` wrote. No data is needed.")],
+    urls: From = None,
+    roster: RosterFile = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="MiB to ask each provider for (100).")] = None,
+    seed: Annotated[
+        str | None, typer.Option(metavar="HEX", help="A public seed: fixes what is asked. Random if not given.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what was asked and what came, signed by --key.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(metavar="LABEL", help="A key of `holdfast key`, for --report.")] = None,
+    passphrase: PassphraseFile = None,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Check the signature of this report, and ask the same again.")
+    ] = None,
+    deadline: Deadline = None,
+    allow_net: AllowNet = None,
+    repo: Repo = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask providers of Filecoin for parts of pieces drawn at random, and hash them; exit 1 if any fails."""
+    from ..pipeline.audit.draw import CONFIDENCE
+    from ..pipeline.audit.pieces import DEFAULT_SAMPLES, audit_pieces
+    from ..pipeline.audit.report import signed_report
+    from ..storage.blocks.atomic import write_atomic
+    from ..storage.pieces.manifest import PieceManifest
+
+    signer = _signer(report, key, passphrase, repo)
+    made = PieceManifest.read(manifest)
+    signed_by = None
+    if replay is not None:
+        if seed is not None or samples is not None:
+            raise ConfigError("--replay says what is asked", hint="leave out --seed and --samples")
+        before = _replay(replay, made)
+        seed, samples, signed_by = before.seed, before.samples, str(before.signer)
+    asked_at = datetime.now(UTC).isoformat(timespec="seconds")
+    with progress("auditing", unit="answers") as update:
+        found = audit_pieces(
+            made,
+            _sources(made, urls, roster, guard(allow_net)),
+            samples=samples or DEFAULT_SAMPLES,
+            seed=seed,
+            deadline_s=deadline_s(deadline) or 30.0,
+            on_progress=update,
+        )
+    if report is not None and signer is not None:
+        write_atomic(report, signed_report(found, made, asked_at, signer))
+    document = {
+        "root": str(found.root),
+        "seed": found.seed,
+        "samples": found.samples,
+        "pieces": found.files,
+        "total_bytes": found.total_bytes,
+        "confidence": CONFIDENCE,
+        "ok": found.ok,
+        "providers": [asdict(provider) | {"ok": provider.ok} for provider in found.providers],
+    }
+    head = f"{found.samples} parts of {found.files} pieces of {found.root}, drawn from the seed {found.seed}"
+    words = [head, *verdict_lines(found)]
+    if signed_by is not None:
+        document["replay_of"] = signed_by
+        words.append(f"  the report that was replayed is signed by {signed_by}")
+    if report is not None:
+        words.append(f"  → {report}")
+    emit(document, as_json=as_json, words="\n".join(words))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _signer(report: Path | None, key: str | None, passphrase: Path | None, repo: Path | None) -> PrivateKey | None:
+    if (report is None) != (key is None):
+        raise ConfigError("--report and --key go together", hint="`holdfast key gen LABEL` makes a key")
+    return None if key is None else keys_of(repo).load(key, read_passphrase(passphrase))
+
+
+def _replay(path: Path, manifest: PieceManifest) -> Replay:
+    from ..pipeline.audit.report import MAX_REPORT_BYTES, replay_of
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_REPORT_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="check the path") from error
+    return replay_of(data, manifest)
+
+
+def _sources(
+    manifest: PieceManifest, urls: list[str] | None, roster: Path | None, redirects: NetGuard
+) -> list[PieceSource]:
+    """Whom to ask: those of the command line, or all of kind filecoin in the roster, whatever manifest it names."""
+    from ..configs.roster import Roster
+    from ..storage.sources.http import Endpoint
+    from ..storage.sources.piece import PieceSource
+
+    if urls and roster:
+        raise ConfigError("--from and --roster exclude each other", hint="give one of them")
+    if urls:
+        return [PieceSource(url, Endpoint(url, redirect_guard=redirects), manifest) for url in urls]
+    if roster is None:
+        raise ConfigError("nobody to audit", hint="give --from URL or --roster FILE")
+    return [
+        PieceSource(
+            one.name, Endpoint(one.url, one.headers(os.environ), one.ca_file, redirect_guard=redirects), manifest
+        )
+        for one in Roster.load(roster).providers
+        if one.kind == "filecoin"
+    ]

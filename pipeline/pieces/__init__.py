@@ -1,0 +1,1 @@
+"""A dataset as pieces for Filecoin: which blocks go into which, and their CARs."""
