@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.holdfast-setup
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup check format lint types test daemons daemons-if-go bench bench-loaders bench-ipfs bench-pieces bench-bad-input crash soak fuzz mutants demo clean
+.PHONY: setup check format lint types test daemons daemons-if-go npm npm-if-node bench bench-loaders bench-ipfs bench-pieces bench-bad-input crash soak fuzz mutants demo clean
 
 setup: $(STAMP)
 
@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/holdfast demo
 
 test: setup
-	$(MAKE) --no-print-directory daemons-if-go
+	$(MAKE) --no-print-directory daemons-if-go npm-if-node
 	$(BIN)/python -m pytest -q -n 3 --dist loadgroup
 
 # The real programs of the network that tests/daemons speaks to, of pinned versions: three minutes of building, once.
@@ -40,6 +40,21 @@ $(DAEMONS)/ipfs-cluster-service: tests/daemons/cluster/go.mod tests/daemons/clus
 daemons-if-go:
 	@if go version 2>/dev/null | grep -qE 'go1\.(2[6-9]|[3-9][0-9])'; then $(MAKE) --no-print-directory daemons; \
 	else echo "no Go 1.26: the tests against real daemons (tests/daemons) are skipped"; fi
+
+# Programs of others in JavaScript that tests compare with; a few megabytes, without their scripts.
+NPM := build/npm
+npm: $(NPM)/.installed
+
+$(NPM)/.installed: tests/npm/package.json tests/npm/package-lock.json
+	@mkdir -p $(NPM)
+	cp $^ $(NPM)/
+	cd $(NPM) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	touch $@
+
+npm-if-node:
+	@if node --version 2>/dev/null | grep -qE 'v(2[0-9]|[3-9][0-9])' && npm --version >/dev/null 2>&1; then $(MAKE) --no-print-directory npm \
+	|| echo "npm could not install: the comparisons with JavaScript programs (tests/npm) are skipped"; \
+	else echo "no Node 20 with npm: the comparisons with JavaScript programs (tests/npm) are skipped"; fi
 
 check: format lint types
 
