@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -21,6 +21,7 @@ from ...storage.pins.wait import Requested, wait
 from ...storage.printable import printable
 from ...storage.sources.from_roster import reading_side
 from .read_back import DEFAULT_LEAVES, ReadBack
+from .sent_before import SentBefore
 from .state import NOTHING_HERE, UNPROVEN, Placed, Placements
 from .trying import LOG, PAUSE_S, check, guarded, retried
 
@@ -58,6 +59,7 @@ class Placing:
         self._said_at, self._lock = time.monotonic(), threading.Lock()
         before = [one for one in placements.of(root, provider.name) if one.url == provider.url]
         promised_us = before[0].promised_us if before else 0
+        self._began = bool(before) and before[0].status in (Status.PINNING, Status.FAILED)  # a push, that was cut
         self.placed = Placed(
             provider.name,
             provider.url,
@@ -108,16 +110,20 @@ class Placing:
             target.close()
 
     def _push(self, target: CarTarget) -> Pin:
-        """What it lacks, if it keeps the version before; else, or if that was wrong, all of it."""
-        there = self._there(target)
-        if there:
+        """What it lacks of the version before, if it keeps that, and of a push that was cut; if that was wrong, all."""
+        there: Container[CID] = self._there(target)
+        is_part = bool(there) or self._began
+        if self._began:
+            there = SentBefore(target, there)
+        self._began = True
+        if is_part:
             try:
                 return self._send(target, there)
             except IncompleteError as error:
                 LOG.info("%s: %s; all of it is sent", self.placed.provider, error.message)
         return self._send(target, frozenset())
 
-    def _send(self, target: CarTarget, there: frozenset[CID]) -> Pin:
+    def _send(self, target: CarTarget, there: Container[CID]) -> Pin:
         self._progress(0)
         sending = [self._counted(car) for car in cars(self._store, [self.placed.root], CARS, there)]
         return target.push(self.placed.root, self.placed.name, sending, self._check)

@@ -79,6 +79,10 @@ class KuboPins:
             pull.thread.start()
         return pin
 
+    def holds(self, cid: CID) -> bool:
+        """See `CarTarget.holds`."""
+        return self._rpc.holds(cid)
+
     def push(
         self, cid: CID, name: str, cars: Sequence[Iterable[bytes]], check: Callable[[], None] = lambda: None
     ) -> Pin:

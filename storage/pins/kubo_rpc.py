@@ -118,6 +118,15 @@ class KuboRpc:
         if pinned != len(cids):
             raise TruncatedError(f"{self.provider.name} did not confirm the pin of {what}")
 
+    def holds(self, cid: CID) -> bool:
+        """Whether this block is in its repository (`block/stat`, offline). Raises as `objects` does."""
+        try:
+            return any(
+                "Key" in found for found in self.objects("block/stat", {"arg": str(cid), "offline": "true"}, CALL)
+            )
+        except IncompleteError:
+            return False
+
     def announce(self, cids: Sequence[CID]) -> int:
         """Have it tell its network that it has these, once (`provide/once`); returns how many it took down.
 
@@ -220,10 +229,11 @@ class KuboRpc:
             found = json.loads(body)
         except (ValueError, RecursionError):
             found = None
-        said = printable(str(found.get("Message") or "")) if isinstance(found, dict) else ""
+        said = str(found.get("Message") or "") if isinstance(found, dict) else ""
         name = self.provider.name
         if answer.status == 500 and said:
             return failure(name, said)
+        said = printable(said)
         if answer.status in (404, 405):
             return ConfigError(
                 f"{name} is not the RPC interface of a Kubo ({answer.status})",
@@ -233,13 +243,13 @@ class KuboRpc:
 
 
 def failure(name: str, said: str) -> QuotaError | PeerError:
-    """What Kubo's own words mean."""
-    said = printable(said)
+    """What Kubo's own words mean. What matters may stand behind a long path: all of them are looked through."""
+    shown = printable(said)
     if "could not find" in said or "not found locally" in said:
-        return IncompleteError(f"{name}: {said}")
+        return IncompleteError(f"{name}: {shown}")
     if "no space left" in said or "disk quota" in said:
-        return QuotaError(f"{name} has no room: {said}", hint="free space there, or name another provider")
-    return PeerError(f"{name}: {said}")
+        return QuotaError(f"{name} has no room: {shown}", hint="free space there, or name another provider")
+    return PeerError(f"{name}: {shown}")
 
 
 class _Cut:

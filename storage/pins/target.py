@@ -60,6 +60,10 @@ class PinTarget(Protocol):
 class CarTarget(PinTarget, Protocol):
     """A pin target that the blocks can be sent to, of one DAG or of many small ones with few calls."""
 
+    def holds(self, cid: CID) -> bool:
+        """Whether it has this block itself, now; it may be gone later. Raises as `PinTarget` says."""
+        ...
+
     def push(
         self, cid: CID, name: str, cars: Sequence[Iterable[bytes]], check: Callable[[], None] = lambda: None
     ) -> Pin:

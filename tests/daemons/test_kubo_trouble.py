@@ -19,6 +19,7 @@ from holdfast.pipeline.publish import publish
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.cid import CID
 from holdfast.storage.dataset import Dataset
+from holdfast.storage.errors import StoreError
 from holdfast.storage.pins.pin import Status
 from holdfast.storage.session import Session
 from holdfast.storage.sources.local import Local
@@ -31,7 +32,8 @@ SECRET = "s3cr3t-of-this-test"
 class Publisher:
     """A folder that grows, its repository, and what was noted of providers."""
 
-    def __init__(self, place: Path, files: int = 100) -> None:
+    def __init__(self, place: Path, files: int = 100, leaf_size: int = 1 << 20) -> None:
+        self._leaf_size = leaf_size
         self._numbers, self._source, self._count = random.Random(9), place / "src", 0
         self._source.mkdir()
         self.repo = place / "repo"
@@ -42,7 +44,9 @@ class Publisher:
         for _ in range(more):
             (self._source / f"s{self._count:04d}.jpg").write_bytes(self._numbers.randbytes(10_000))
             self._count += 1
-        self.root = publish(self._source, name="set", repo=self.repo, shard_size=256 << 10).root
+        self.root = publish(
+            self._source, name="set", repo=self.repo, shard_size=256 << 10, leaf_size=self._leaf_size
+        ).root
         return self.root
 
     def place(self, *providers: Provider, env: dict[str, str] | None = None) -> list[Placed]:
@@ -95,6 +99,31 @@ def test_one_that_is_killed_in_the_middle_failed_and_the_next_call_finishes(
         (done,) = publisher.place(provider(kubo))
         assert done.counts, done
         assert str(publisher.root) in kubo.text("pin", "ls", "--type=recursive")
+
+
+def test_a_push_that_was_cut_sends_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = Publisher(tmp_path, files=1000, leaf_size=16 << 10)
+    with Kubo(tmp_path / "kubo") as kubo:
+        with monkeypatch.context() as patch:
+            patch.setattr(place_module, "cars", lambda *given: [_cut(car) for car in _cars(*given)])
+            (cut,) = publisher.place(provider(kubo))
+        assert (cut.status, "out of order" in cut.message) == (Status.FAILED, True)
+        (done,) = publisher.place(provider(kubo))
+        assert done.counts, done
+        assert 1_000_000 < done.done_bytes < 8_000_000, "what is there already is not sent again"
+        publisher.placements.remove("k", publisher.root)
+        kubo.run("pin", "rm", publisher.root)
+        (anew,) = publisher.place(provider(kubo))
+        assert anew.done_bytes > 10_000_000, "one that was never begun asks for nothing"
+
+
+def _cut(parts: Iterator[bytes]) -> Iterator[bytes]:
+    sent = 0
+    for part in parts:
+        if sent > 4_000_000:
+            raise StoreError("the disk is out of order")
+        yield part
+        sent += len(part)
 
 
 _cars = place_module.cars

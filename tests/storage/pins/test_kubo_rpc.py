@@ -17,6 +17,7 @@ from holdfast.storage.cid import CID, RAW
 from holdfast.storage.errors import (
     ConfigError,
     HoldfastError,
+    IncompleteError,
     OversizeError,
     PeerError,
     QuotaError,
@@ -27,7 +28,7 @@ from holdfast.storage.errors import (
 )
 from holdfast.storage.pins import kubo_rpc
 from holdfast.storage.pins.kubo import KuboPins
-from holdfast.storage.pins.kubo_rpc import KuboRpc, _gathered
+from holdfast.storage.pins.kubo_rpc import KuboRpc, _gathered, failure
 
 X = CID.of(RAW, b"x")
 TOKEN = "s3cret-token"
@@ -214,3 +215,13 @@ def test_small_parts_are_sent_together_and_large_ones_as_they_are(sizes: list[in
     assert [id(part) for part in sent if any(part is one for one in large)] == [id(part) for part in large]
     assert all(len(part) < 2 << 16 for part in sent if not any(part is one for one in large))
     assert len(sent) <= 2 * len(large) + sum(sizes) // (1 << 16) + 1
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [("no space left on device", QuotaError), ("ipld: could not find bafkqaaa", IncompleteError), ("else", PeerError)],
+)
+def test_what_matters_may_stand_behind_a_long_path(words: str, error: type[PeerError]) -> None:
+    found = failure("k", f"failed to write to /{'long/' * 200}: {words}")
+    assert type(found) is error
+    assert len(found.message) < 400
