@@ -25,6 +25,7 @@ __all__ = [
     "HoldfastError",
     "IncompleteError",
     "IntegrityError",
+    "LeafMissingError",
     "MissingError",
     "OversizeError",
     "PeerError",
@@ -152,6 +153,12 @@ class MissingError(PeerError):
 
     verdict = "MISSING"
     retryable = False
+
+
+class LeafMissingError(MissingError):
+    """The source lacks some leaves of a file, `count` of them from the next one on, and may have all others."""
+
+    count = 1
 
 
 class WithheldError(PeerError):

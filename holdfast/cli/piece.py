@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -45,7 +47,7 @@ def cid(
 
     with PieceHasher() as hasher, _opened(file) as stream, progress("hashing") as update:
         total = os.fstat(stream.fileno()).st_size
-        while data := _read(stream, file):
+        while (data := _read(stream, file)) != b"":
             hasher.update(data)
             update(hasher.size, total)
         found = hasher.finish().cid
@@ -93,9 +95,15 @@ def manifest(
     """
     from ..pipeline.pieces.keep import write_manifest
     from ..storage.blocks.disk import DiskStore
+    from ..storage.pieces.manifest import BLOCKS, LAYERS, PIECES
 
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    names = {PIECES, BLOCKS, LAYERS}  # those of an earlier call, which may have been interrupted, are replaced
+    if output.exists() and (not output.is_dir() or {path.name for path in output.iterdir()} - names):
         raise ConfigError(f"{output} is not an empty folder", hint="give a new one")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be made: {error.strerror}", hint="check the path") from error
     with DiskStore(repo_path(repo)).open(create=False) as store:
         made = _packed(store, uri, None)
     _say(made, write_manifest(made, output), output, as_json)
@@ -135,13 +143,20 @@ def _opened(file: Path) -> Any:
 
 
 def _standard_input() -> BinaryIO:
-    if sys.stdin.isatty():
+    try:
+        is_terminal = sys.stdin.isatty()
+    except AttributeError:  # it is None where it was closed
+        raise ConfigError("there is no standard input", hint="name a file, or put a pipe before the command") from None
+    if is_terminal:
         raise ConfigError("standard input is a terminal", hint="holdfast piece cid - < FILE, or behind a pipe")
-    return sys.stdin.buffer
+    return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # what a pipe has now, and not the most of it
 
 
 def _read(stream: BinaryIO, file: Path) -> bytes:
+    read: Callable[[int], bytes | None] = stream.read
     try:
-        return stream.read(_READ_BYTES)
+        while (data := read(_READ_BYTES)) is None:  # a pipe that does not block, and has nothing just now
+            select.select([stream], [], [])
+        return data
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", hint="check the path, and its disk") from error

@@ -32,5 +32,5 @@ def terms_of(sources: SourcesArgument, guard: NetGuard, policy: FetchPolicy, env
 
 def _files(provider: Provider) -> dict[str, Path]:
     """Its paths, absolute: the fetcher works in another folder."""
-    named = {"ca_file": provider.ca_file, "token_file": provider.token_file}
-    return {name: path.absolute() for name, path in named.items() if path is not None}
+    named = ((name, getattr(provider, name)) for name in type(provider).model_fields)
+    return {name: path.absolute() for name, path in named if isinstance(path, Path)}

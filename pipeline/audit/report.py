@@ -54,7 +54,7 @@ def replay_of(data: bytes, manifest: PieceManifest) -> Replay:
     try:
         document: Any = json.loads(data)
         report, signer, signature = (document[key] for key in ("report", "signer", "signature"))
-        kind, seed, samples, pieces = (report[key] for key in ("format", "seed", "samples", "pieces"))
+        kind, seed, samples, pieces, root = (report[key] for key in ("format", "seed", "samples", "pieces", "root"))
         name, mark = Name.parse(signer), bytes.fromhex(signature)
         signed = _SIGNED + canonical_json(report)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
@@ -63,6 +63,6 @@ def replay_of(data: bytes, manifest: PieceManifest) -> Replay:
         raise FormatError(f"a report of the format {str(kind)[:40]!r}, expected {FORMAT!r}", hint=_HINT)
     if not is_signed(name, signed, mark):
         raise SignatureError(f"the report is not signed by {name}", hint="ask for it again: it was changed")
-    if pieces != [str(piece.cid) for piece in manifest.pieces]:
+    if (root, pieces) != (str(manifest.root), [str(piece.cid) for piece in manifest.pieces]):
         raise FormatError("the report is about other pieces than this manifest", hint="give the manifest it is about")
     return Replay(name, seed, samples)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import secrets
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,8 +21,10 @@ from ...storage.blocks.verified_file import disk_error
 from ...storage.cid import CID, DAG_PB, RAW, SHA2_256_PREFIX
 from ...storage.dag.car import section_head
 from ...storage.dag.order import dag_order
+from ...storage.dag.walk import PathNotFoundError
 from ...storage.dataset import Dataset
-from ...storage.errors import FormatError, UnsupportedError
+from ...storage.errors import UnsupportedError
+from ...storage.manifest import HEAD_PATH
 from ...storage.pieces.block_table import ROW, BlockTable
 from ...storage.pieces.car_piece import header, padding
 from ...storage.pieces.hasher import PieceHasher
@@ -52,6 +56,7 @@ def pack(
     the CARs, named by their PieceCIDs. `on_bytes` is told of shard bytes, of how many. Raises `BlockMissingError`,
     `FileChangedError`, `StoreError`, `UnsupportedError` for blocks that are not named by sha2-256.
     """
+    root = root.v1()
     shards = _shards(store, root)
     total = sum(size for _, size in shards)
     leaves = {cid for cid, _ in shards}
@@ -67,18 +72,19 @@ def pack(
         found.end()
     finally:
         found.close()
-    rows = np.concatenate(found.rows) if found.rows else np.empty(0, ROW)
-    return PieceManifest(root, tuple(found.pieces), BlockTable.of(rows))
+    if not found.pieces:
+        raise UnsupportedError(f"{root} has no blocks", hint="pieces are made of what has a byte")
+    return PieceManifest(root, tuple(found.pieces), BlockTable.of(np.concatenate(found.rows)))
 
 
 def _shards(store: DiskStore, root: CID) -> list[tuple[CID, int]]:
     """The shards and their bytes, in the order of the manifest; none of what is no dataset."""
     with Session(DatasetUri(root), [Local(store)], policy=user_policy()) as session:
         try:
-            dataset = Dataset(session.tree).open()
-        except (FormatError, UnsupportedError):
+            session.tree.find(HEAD_PATH)
+        except PathNotFoundError:
             return []
-        return [(CID.parse(shard.cid), shard.bytes) for shard in dataset.shards()]
+        return [(CID.parse(shard.cid), shard.bytes) for shard in Dataset(session.tree).open().shards()]
 
 
 def _blocks(store: DiskStore, roots: list[CID], without: Container[CID]) -> Iterator[tuple[CID, bytes]]:
@@ -110,12 +116,12 @@ def _walk(store: DiskStore, roots: list[CID], without: Container[CID]) -> Iterat
         steps = dag_order(root, "all")
         cid: CID | None = next(steps, None)
         while cid is not None:
-            data = b""
-            if cid not in without:
+            data, named = b"", cid.v1()
+            if named not in without:
                 data = b"" if cid.codec == RAW else store.get(cid).data
-                if cid not in seen:
-                    seen.add(cid)
-                    yield cid, None if cid.codec == RAW else data
+                if named not in seen:
+                    seen.add(named)
+                    yield named, None if cid.codec == RAW else data
             try:
                 cid = steps.send(data)
             except StopIteration:
@@ -173,10 +179,12 @@ class _Open:
         self._hasher = self._cleanup.enter_context(PieceHasher())
         self._car: io.BufferedWriter | None = None
         if folder is not None:
-            path = folder / f".{number:05d}.car.part"
+            path = (
+                folder / f".{number:05d}.{secrets.token_hex(4)}.car.part"
+            )  # nobody else's, who packs at the same time
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._car = self._cleanup.enter_context(path.open("wb"))
+                self._car = self._cleanup.enter_context(path.open("xb"))
             except OSError as error:
                 raise disk_error(error, path) from error
             self._cleanup.callback(path.unlink, missing_ok=True)
@@ -218,6 +226,8 @@ class _Open:
     @staticmethod
     def _keep(car: io.BufferedWriter, path: Path, folder: Path) -> None:
         try:
+            car.flush()
+            os.fsync(car.fileno())
             car.close()
             Path(car.name).replace(path)
             sync_folder(folder)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ...storage.blocks.disk import DiskStore
-from ...storage.errors import HoldfastError, UnavailableError
+from ...storage.errors import ConfigError, HoldfastError, UnavailableError
 from ...storage.printable import printable
 from ...storage.sources.source import Source
 from ...storage.sources.watch import Watch
@@ -68,6 +68,8 @@ def _read_back(store: DiskStore, one: Placed, source: Source, stop: threading.Ev
     try:
         read_back = ReadBack(store, one.root, _LEAVES, by_blocks=True)
         problem = read_back.problem(source, lambda: check(stop), watch) if read_back.possible else ""
+    except ConfigError as error:  # of the provider's entry in the roster: a file of certificates, say
+        return replace(one, message=f"nothing was read back: {printable(error.message)}")
     except HoldfastError as error:
         return replace(one, message=f"nothing was read back: the repository here: {printable(error.message)}")
     if not read_back.possible:

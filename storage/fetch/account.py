@@ -13,7 +13,7 @@ def account(planner: Planner, want: Want) -> str:
 
 def _did(planner: Planner, want: Want, name: str) -> str:
     """Its answer to this very request; what it said of the whole object; what it owes; else what it did last."""
-    if words := want.tried.get(name) or planner.missing_words.get((name, want.key[0])):
+    if words := want.tried.get(name) or planner.lacks.words.get((name, want.key[0])):
         return words
     for flight in planner.flights.values():
         if flight.source == name and flight.object == want.key[0] and flight.first <= want.key[1] < flight.last:

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator
 
 from ..errors import (
     ForbiddenAddressError,
+    LeafMissingError,
     MissingError,
     OversizeError,
     PeerError,
@@ -34,10 +35,12 @@ from ..errors import (
     WithheldError,
     WrongBytesError,
 )
+from .lacks import Lacks
 from .policy import FetchPolicy
 from .scoreboard import Score
 from .work import Cancel, Flight, Key, Start, SupersededError, Want
 
+_BESIDE_BYTES = 1 << 20  # more than was asked for, before it is left out of a rate; a block's length is a guess
 _SCAN = 64  # wants looked at before giving up on an assignment
 
 
@@ -55,8 +58,7 @@ class Planner:
         self.stolen = 0
         self._leaves: dict[int, set[int]] = {}  # the wants of each object
         self._queue: list[tuple[float, Key]] = []
-        self._missing: dict[tuple[str, int], float] = {}
-        self.missing_words: dict[tuple[str, int], str] = {}  # what the source said of the object, for messages
+        self.lacks = Lacks()
         self._wrong: dict[Key, set[str]] = {}  # (source, leaf) bans outlive a want
         self._flight_ids = 0
         self._random = random.Random(seed)
@@ -99,9 +101,7 @@ class Planner:
         for table in (self.failed, self._wrong):
             for key in [key for key in table if key[0] == object_id]:
                 del table[key]
-        for pair in [pair for pair in self._missing if pair[1] == object_id]:
-            del self._missing[pair]
-            self.missing_words.pop(pair, None)
+        self.lacks.forget(object_id)
 
     # -- decisions
 
@@ -134,7 +134,7 @@ class Planner:
         return min(times, default=float("inf"))
 
     def _may_have(self, want: Want, score: Score, now: float) -> bool:
-        return score.name not in want.banned and self._missing.get((score.name, want.key[0]), 0.0) <= now
+        return score.name not in want.banned and self.lacks.until(score.name, want.key) <= now
 
     def _assign(self, want: Want, ready: list[Score], now: float) -> Start | None:
         holders = [score for score in self.scores.values() if self._may_have(want, score, now)]
@@ -304,7 +304,9 @@ class Planner:
             pass
         elif error is None:
             elapsed_s = max(now - flight.started_at, 1e-4)
-            score.succeeded(flight.received, min(first_byte_s or elapsed_s, elapsed_s), elapsed_s, self.policy)
+            # what a source sends beside what was asked for (it ignores Range, say) does not make it a quick one
+            useful = flight.received if flight.received < flight.run_bytes + _BESIDE_BYTES else flight.run_bytes
+            score.succeeded(useful, min(first_byte_s or elapsed_s, elapsed_s), elapsed_s, self.policy)
         else:
             if flight.next > flight.first:
                 score.failures = 0  # it gave something: the pause starts small again
@@ -326,17 +328,19 @@ class Planner:
             self._wrong.setdefault(key, set()).add(flight.source)
             if key in self.wants:
                 self.wants[key].banned.add(flight.source)
+        elif isinstance(error, LeafMissingError):
+            lacking = range(flight.next, min(flight.next + error.count, flight.last))
+            self.lacks.leaves(flight.source, flight.object, lacking, now + self.policy.missing_s)
         elif isinstance(error, (MissingError, WithheldError, ForbiddenAddressError)):
-            self._missing[(flight.source, flight.object)] = now + self.policy.missing_s
-            self.missing_words[(flight.source, flight.object)] = f"{error.verdict} ({error.message})"
+            words = f"{error.verdict} ({error.message})"
+            self.lacks.file(flight.source, flight.object, now + self.policy.missing_s, words)
         elif isinstance(error, TruncatedError) and left and flight.next == flight.first:
             # not one leaf of it: perhaps this file is short there; others first
-            self._missing[(flight.source, flight.object)] = now + self.policy.backoff_s
+            self.lacks.file(flight.source, flight.object, now + self.policy.backoff_s)
 
     def _hopeless(self, want: Want, now: float) -> bool:
         return bool(want.tried) and all(
-            score.name in want.banned
-            or (self._missing.get((score.name, want.key[0]), 0.0) > now + self.policy.backoff_s)
+            score.name in want.banned or self.lacks.until(score.name, want.key) > now + self.policy.backoff_s
             for score in self.scores.values()
         )
 

@@ -57,20 +57,21 @@ typedef void (*pairs_function)(const uint8_t *nodes, uint8_t *parents, size_t co
 /* As many lanes as a register of 32-bit words has. */
 #define LANES lanes_plain
 #define WIDTH 4
+#define ISA
 #include "lanes.h"
 #if X86
-#pragma GCC push_options
-#pragma GCC target("avx2")
 #define LANES lanes_avx2
 #define WIDTH 8
+#define ISA __attribute__((target("avx2")))
 #include "lanes.h"
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,prefer-vector-width=512")
 #define LANES lanes_avx512
 #define WIDTH 16
+#ifdef __clang__
+#define ISA __attribute__((target("avx512f,avx512bw,avx512vl")))
+#else
+#define ISA __attribute__((target("avx512f,avx512bw,avx512vl,prefer-vector-width=512")))
+#endif
 #include "lanes.h"
-#pragma GCC pop_options
 #endif
 
 #define PAIRS(name, lanes, WIDTH)                                                    \

@@ -5,18 +5,25 @@ Docs: docs/formats.md §9.
 
 from __future__ import annotations
 
+import os
+import weakref
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ..cid import CID, SHA2_256_PREFIX
+from ..cid import CID, DAG_PB, RAW, SHA2_256_PREFIX
 from ..errors import FormatError
 from ..limits import MAX_BLOCK_BYTES
 
 ROW = np.dtype([("digest", "u1", (32,)), ("offset", "<u8"), ("length", "<u4"), ("piece", "<u2"), ("codec", "<u2")])
 ROW_BYTES = ROW.itemsize
+_CODECS = (RAW, DAG_PB)
+_CHUNK_ROWS = 1 << 16  # that are checked at a time: 6 MiB of numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +35,49 @@ class BlockPlace:
     length: int
 
 
-class BlockTable:
-    """Rows of `ROW`. A block that lies in several pieces has a row for each; `find` gives the first piece's."""
+class Rows(Protocol):
+    """Rows of `ROW`: an array, or those of a file."""
 
-    def __init__(self, rows: npt.NDArray[np.void]) -> None:
-        self.rows = rows
-        self._heads: npt.NDArray[np.uint64] | None = None
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> npt.NDArray[np.void]: ...
+
+
+class FileRows:
+    """The rows of a file, read where they are asked for: not mapped, for whoever looks at a map dies with a file that
+    is cut. It is open as long as this lives.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)
+        size = os.fstat(self._file).st_size
+        if size % ROW_BYTES:
+            raise FormatError(f"a table of {size} bytes: expected a multiple of {ROW_BYTES}")
+        self._count = size // ROW_BYTES
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, part: slice, /) -> npt.NDArray[np.void]:
+        start, end, _ = part.indices(self._count)
+        size = max(end - start, 0) * ROW_BYTES
+        data = os.pread(self._file, size, start * ROW_BYTES)
+        while 0 < len(data) < size:  # a read ends at 2 GiB, or at a signal
+            more = os.pread(self._file, size - len(data), start * ROW_BYTES + len(data))
+            if not more:
+                break
+            data += more
+        if len(data) < size:
+            raise FormatError("the table became shorter while it was in use")
+        return np.frombuffer(data, ROW)
+
+
+class BlockTable:
+    """A block that lies in several pieces has a row for each."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
 
     @classmethod
     def of(cls, rows: npt.NDArray[np.void]) -> BlockTable:
@@ -43,58 +87,85 @@ class BlockTable:
         return cls(rows[by_place[np.argsort(keys[by_place], kind="stable")]])
 
     @classmethod
-    def parse(cls, data: bytes | memoryview, sizes: list[int]) -> BlockTable:
-        """Check the bytes of somebody else's table against the sizes of the pieces. Raises `FormatError`.
+    def checked(cls, rows: Rows, sizes: list[int]) -> BlockTable:
+        """A table of somebody else, held against the sizes of the pieces. Raises `FormatError`.
 
         Whether a block is where it says, shows when it is read and hashed.
         """
-        if len(data) % ROW_BYTES:
-            raise FormatError(f"a table of {len(data)} bytes: expected a multiple of {ROW_BYTES}")
-        rows = np.frombuffer(data, ROW)
-        if len(rows):
-            if not sizes or int(rows["piece"].max()) >= len(sizes):
-                raise FormatError(f"a block in piece {rows['piece'].max()} of {len(sizes)}")
-            if int(rows["length"].max()) > MAX_BLOCK_BYTES:
-                raise FormatError(f"a block of {rows['length'].max()} bytes (at most {MAX_BLOCK_BYTES})")
-            ends = rows["offset"] + rows["length"]
-            if (ends < rows["offset"]).any() or (ends > np.array(sizes, dtype=np.uint64)[rows["piece"]]).any():
-                raise FormatError("a block lies beyond the end of its piece")
-            words = _words(rows)
-            before, after = words[:-1], words[1:]
-            differs = before != after
-            first = differs.argmax(axis=1)[:, None]
-            lower = np.take_along_axis(before, first, 1) > np.take_along_axis(after, first, 1)
-            if lower.any():
-                raise FormatError("the table is not sorted by digest")
+        limits = np.array(sizes, dtype=np.uint64)
+        for at in range(0, len(rows), _CHUNK_ROWS):
+            _check(rows[max(at - 1, 0) : at + _CHUNK_ROWS], limits)
         return cls(rows)
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    @classmethod
+    def parse(cls, data: bytes | memoryview, sizes: list[int]) -> BlockTable:
+        """See `checked`; of the bytes of a table."""
+        if len(data) % ROW_BYTES:
+            raise FormatError(f"a table of {len(data)} bytes: expected a multiple of {ROW_BYTES}")
+        return cls.checked(np.frombuffer(data, ROW), sizes)
 
-    def find(self, digest: bytes) -> BlockPlace | None:
-        """Where the block with this sha2-256 digest lies, in the first piece that has it."""
-        if self._heads is None:
-            self._heads = _words(self.rows)[:, 0].astype(np.uint64)
-        head = np.uint64(int.from_bytes(digest[:8], "big"))
-        low, high = (int(self._heads.searchsorted(head, side)) for side in ("left", "right"))
-        for at in range(low, high):
-            row = self.rows[at]
-            if row["digest"].tobytes() == digest:
-                return BlockPlace(int(row["piece"]), int(row["offset"]), int(row["length"]))
-        return None
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def find(self, digest: bytes) -> Iterator[BlockPlace]:
+        """Where the block with this sha2-256 digest lies, in every piece that has it, in their order.
+
+        Raises `FormatError` for a file that was cut meanwhile.
+        """
+        at = bisect_left(_Digests(self._rows), digest)
+        while at < len(self._rows):
+            row = self._rows[at : at + 1][0]
+            if row["digest"].tobytes() != digest:
+                return
+            yield BlockPlace(int(row["piece"]), int(row["offset"]), int(row["length"]))
+            at += 1
 
     def of_piece(self, number: int) -> Iterator[tuple[CID, BlockPlace]]:
         """The blocks of a piece, as they follow each other in it."""
-        rows = self.rows[self.rows["piece"] == number]
+        rows = self._rows[:]
+        rows = rows[rows["piece"] == number]
         for row in rows[np.argsort(rows["offset"], kind="stable")]:
             place = BlockPlace(number, int(row["offset"]), int(row["length"]))
             yield CID(1, int(row["codec"]), SHA2_256_PREFIX + row["digest"].tobytes()), place
 
     def encode(self) -> bytes:
         """The bytes of the table."""
-        return self.rows.tobytes()
+        return self._rows[:].tobytes()
 
 
-def _words(rows: npt.NDArray[np.void]) -> npt.NDArray[np.uint64]:
-    """The digests as four big-endian numbers each: [rows, 4]."""
-    return np.ascontiguousarray(rows["digest"]).view(">u8").reshape(-1, 4)
+class _Digests:
+    """The digests of rows as a sequence: a search touches 20 of a million, where they lie."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, at: int) -> bytes:
+        return bytes(self._rows[at : at + 1][0]["digest"])
+
+
+def _check(rows: npt.NDArray[np.void], limits: npt.NDArray[np.uint64]) -> None:
+    if int(rows["piece"].max()) >= len(limits):
+        raise FormatError(f"a block in piece {rows['piece'].max()} of {len(limits)}")
+    if int(rows["length"].max()) > MAX_BLOCK_BYTES:
+        raise FormatError(f"a block of {rows['length'].max()} bytes (at most {MAX_BLOCK_BYTES})")
+    ends = rows["offset"] + rows["length"]
+    if (ends < rows["offset"]).any() or (ends > limits[rows["piece"]]).any():
+        raise FormatError("a block lies beyond the end of its piece")
+    if not np.isin(rows["codec"], _CODECS).all():
+        raise FormatError("a block of another codec than raw and dag-pb")
+    if not _sorted(rows):
+        raise FormatError("the table is not sorted by digest, piece and offset")
+
+
+def _sorted(rows: npt.NDArray[np.void]) -> bool:
+    """Whether rows are in order, and no two the same. Digests as four big-endian numbers each, then the places."""
+    digests = np.ascontiguousarray(rows["digest"]).view(">u8").reshape(-1, 4)
+    places = np.stack([rows["piece"].astype(np.uint64), rows["offset"].astype(np.uint64)], axis=1)
+    words = np.concatenate([digests.astype(np.uint64), places], axis=1)
+    before, after = words[:-1], words[1:]
+    differs = before != after
+    first = differs.argmax(axis=1)[:, None]
+    return bool((np.take_along_axis(before, first, 1) < np.take_along_axis(after, first, 1)).all())

@@ -1,7 +1,7 @@
 """A piece as a CARv1: its header names its first block, so that its bytes follow from its blocks alone.
 
 Not the dataset's root: another version with the same shards has the same pieces, which are paid for already. Fewer
-than 127 bytes are padded with zeros, which readers of CARs skip.
+than 127 bytes, the CAR of a shard of 30 bytes, say, are padded with zeros: our reader skips them, go-car does if told.
 """
 
 from __future__ import annotations

@@ -26,7 +26,12 @@ class Inclusion:
 
     def verify(self, piece: PieceCID) -> None:
         """Raise `HashMismatchError` unless the node is there, `FormatError` for what cannot be a proof."""
-        if len(self.siblings) != piece.height - self.level or not 0 <= self.index < 1 << len(self.siblings):
+        above = len(self.siblings)
+        if (
+            not 0 <= self.level <= piece.height
+            or above != piece.height - self.level
+            or not 0 <= self.index < 1 << above
+        ):
             raise FormatError(
                 f"node {self.index} of height {self.level} with {len(self.siblings)} siblings: {piece} has a height of"
                 f" {piece.height}"

@@ -1,7 +1,7 @@
 /* WIDTH hashes at once, one in each 32-bit lane of a vector (FIPS 180-4). Included once for each instruction set: LANES
- * is the name of the function to define. */
+ * is the name of the function to define, ISA the attribute that names the instruction set. */
 
-static void LANES(const uint8_t *nodes, uint8_t *parents)
+ISA static void LANES(const uint8_t *nodes, uint8_t *parents)
 {
     typedef uint32_t vec __attribute__((vector_size(4 * WIDTH)));
     vec w[16], s[8];
@@ -43,3 +43,4 @@ static void LANES(const uint8_t *nodes, uint8_t *parents)
 
 #undef LANES
 #undef WIDTH
+#undef ISA

@@ -7,15 +7,16 @@ of it follows from the dataset; whoever has the data makes the same bytes.
 from __future__ import annotations
 
 import json
-import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..canonical import canonical_json
 from ..cid import CID
-from ..errors import ConfigError, FormatError
-from .block_table import ROW_BYTES, BlockTable
+from ..errors import ConfigError, FormatError, HashMismatchError
+from .block_table import ROW, ROW_BYTES, BlockTable, FileRows, Rows
 from .piece import SUBTREE_BYTES, Piece
 from .piece_cid import PieceCID
 from .pure import NODE_BYTES
@@ -25,6 +26,7 @@ PIECES, BLOCKS, LAYERS = "pieces.json", "blocks.bin", "layers.bin"
 MIN_PIECE_BYTES, MAX_PIECE_BYTES = 127, 127 << 23  # Curio takes no less, and no more than 1,065,353,216
 MAX_PIECES = 1 << 16
 _MAX_DOCUMENT_BYTES = 16 << 20  # 65,536 pieces of some 120 bytes
+_MAX_LAYERS_BYTES = MAX_PIECES * 1024 * NODE_BYTES  # 2 GiB, of 66 TB
 _HINT = "a piece manifest is the folder that `holdfast piece manifest URI -o FOLDER` writes"
 
 
@@ -48,22 +50,28 @@ class PieceManifest:
 
     @classmethod
     def read(cls, folder: Path) -> PieceManifest:
-        """From a folder; the table stays on the disk. Raises `ConfigError` for none, `FormatError` for a bad one."""
+        """From a folder; the table stays on the disk. Raises `ConfigError` for none, and for a bad one."""
         try:
             with (folder / PIECES).open("rb") as file:
                 document = file.read(_MAX_DOCUMENT_BYTES + 1)
-            layers = (folder / LAYERS).read_bytes()
-            blocks = _mapped(folder / BLOCKS)
+            with (folder / LAYERS).open("rb") as file:
+                layers = file.read(_MAX_LAYERS_BYTES + 1)
+            blocks = FileRows(folder / BLOCKS)
+            return cls._of(document, blocks, layers)
         except OSError as error:
             raise ConfigError(f"{folder} is no piece manifest: {error.strerror or error}", hint=_HINT) from error
-        try:
-            return cls.parse(document, blocks, layers)
-        except FormatError as error:
-            raise FormatError(f"{folder}: {error.message}", hint=_HINT) from error
+        except (FormatError, HashMismatchError) as error:
+            raise ConfigError(f"{folder} is no piece manifest: {error.message}", hint=_HINT) from error
 
     @classmethod
     def parse(cls, document: bytes, blocks: bytes | memoryview, layers: bytes) -> PieceManifest:
         """From the bytes of the three files. Raises `FormatError`, `HashMismatchError` for layers of other pieces."""
+        if len(blocks) % ROW_BYTES:
+            raise FormatError(f"{BLOCKS} has {len(blocks)} bytes: expected a multiple of {ROW_BYTES}")
+        return cls._of(document, np.frombuffer(blocks, ROW), layers)
+
+    @classmethod
+    def _of(cls, document: bytes, rows: Rows, layers: bytes) -> PieceManifest:
         root, cids, count = _parsed(document)
         pieces, at = [], 0
         for cid in cids:
@@ -72,16 +80,9 @@ class PieceManifest:
             at += size
         if at != len(layers):
             raise FormatError(f"{LAYERS} has {len(layers)} bytes, expected {at}")
-        if len(blocks) != count * ROW_BYTES:
-            raise FormatError(f"{BLOCKS} has {len(blocks)} bytes, expected {count * ROW_BYTES}")
-        return cls(root, tuple(pieces), BlockTable.parse(blocks, [cid.size for cid in cids]))
-
-
-def _mapped(path: Path) -> bytes | memoryview:
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            return b""
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        if len(rows) != count:
+            raise FormatError(f"{BLOCKS} has {len(rows)} blocks, expected {count}")
+        return cls(root, tuple(pieces), BlockTable.checked(rows, [cid.size for cid in cids]))
 
 
 def _parsed(document: bytes) -> tuple[CID, list[PieceCID], int]:
@@ -93,6 +94,8 @@ def _parsed(document: bytes) -> tuple[CID, list[PieceCID], int]:
         entries = [(entry["cid"], entry["bytes"]) for entry in pieces]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"{PIECES} is not one: {type(error).__name__} {error}") from error
+    if not entries:
+        raise FormatError(f"{PIECES} names no pieces")
     if kind != FORMAT:
         raise FormatError(f"{PIECES} has the format {str(kind)[:40]!r}, expected {FORMAT!r}")
     if type(count) is not int or count < 0 or len(entries) > MAX_PIECES or not isinstance(root, str):

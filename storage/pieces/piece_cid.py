@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from ..cid import CID, RAW
 from ..errors import FormatError
 from ..varint import read_uvarint, uvarint
+from .pure import MAX_HEIGHT
 
 FIL_COMMITMENT_UNSEALED = 0xF101  # the codec of version 1
 SHA2_256_TRUNC254_PADDED = 0x1012  # its hash
 FR32_SHA2_256_TRUNC254_PADDED_BINARY_TREE = 0x1011  # the hash of version 2: padding, height and root
 
 MIN_HEIGHT = 2  # 127 bytes: less is padded to them
-MAX_HEIGHT = 56  # so that sizes in bytes stay below 2^63; Filecoin's largest sector has 31
 _HINT = "a PieceCID looks like bafkzcib…, or baga6ea4seaq… in version 1"
 
 
@@ -33,7 +33,10 @@ def height_for(size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PieceCID:
-    """The root (32 bytes, below 2^254), the height of the tree, and the zero bytes behind the payload."""
+    """The root (32 bytes, below 2^254), the height of the tree, and the zero bytes behind the payload.
+
+    The tree is the smallest that takes the payload, as FRC-0069 wants it: a payload has one PieceCID.
+    """
 
     root: bytes
     height: int
@@ -44,8 +47,9 @@ class PieceCID:
             raise FormatError(f"the root of a piece is a number below 2^254, not {self.root.hex()[:80]}")
         if not MIN_HEIGHT <= self.height <= MAX_HEIGHT:
             raise FormatError(f"a piece of height {self.height}: {MIN_HEIGHT} to {MAX_HEIGHT} are possible")
-        if not 0 <= self.padding <= payload_room(self.height):
-            raise FormatError(f"{self.padding} bytes of padding in a piece of {payload_room(self.height)}")
+        room = payload_room(self.height)
+        if not 0 <= self.padding <= room or self.height != height_for(room - self.padding):  # FRC-0069: the smallest
+            raise FormatError(f"{self.padding} bytes of padding in a piece of {room}")
 
     @classmethod
     def of(cls, root: bytes, size: int) -> PieceCID:

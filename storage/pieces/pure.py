@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 NODE_BYTES = 32
+MAX_HEIGHT = 56  # so that sizes in bytes stay below 2^63; Filecoin's largest sector has 31
 _ROUND = 127 * 8192  # bytes of payload expanded at once: 1 MiB, which the caches hold
 _TOP = np.uint64(0x3FFFFFFFFFFFFFFF)
 
@@ -46,7 +47,7 @@ def pairs(nodes: bytes | bytearray | memoryview) -> bytes:
 
 def _zeros() -> tuple[bytes, ...]:
     found = [bytes(NODE_BYTES)]
-    while len(found) < 64:
+    while len(found) <= MAX_HEIGHT:
         found.append(pairs(found[-1] * 2))
     return tuple(found)
 
@@ -57,7 +58,7 @@ ZEROS = _zeros()
 
 def subtree(payload: bytes | bytearray | memoryview, height: int) -> bytes:
     """The root of the tree of this height over `payload`, with zeros behind it."""
-    if len(payload) > 127 << (height - 2):
+    if not 2 <= height <= MAX_HEIGHT or len(payload) > 127 << (height - 2):
         raise ValueError(f"{len(payload)} bytes do not fit a tree of height {height}")
     view, nodes = memoryview(payload), bytearray()
     for at in range(0, len(view), _ROUND):

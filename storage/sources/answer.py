@@ -76,6 +76,12 @@ class Answer:
             raise TruncatedError(f"the answer ended {self.left} bytes early")
         return bytes(out)
 
+    def exactly(self, count: int) -> bytes:
+        """The next bytes. Raises as `readinto` does."""
+        data = bytearray(count)
+        self.readinto(memoryview(data))
+        return bytes(data)
+
     def skip(self, count: int) -> None:
         """Read and drop."""
         buffer = memoryview(bytearray(min(count, 1 << 18)))

@@ -6,12 +6,14 @@ is hashed here like any other, so neither the provider nor the manifest is trust
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..cid import CID
+from ..dag.car import section_head
 from ..dag.layout import FileLayout
-from ..errors import MissingError
+from ..errors import FormatError, LeafMissingError, MissingError, WithheldError
 from ..pieces.block_table import BlockPlace
 from ..pieces.manifest import PieceManifest
 from ..pieces.piece_cid import PieceCID
@@ -21,6 +23,7 @@ from .ranges import LeafBuffers, enter_range
 from .source import FileRef, OnLeaf, Place
 from .transfer import Transfer
 
+_LOST_S = 60.0
 _MAX_GAP_BYTES = 1 << 16  # between two leaves that one request reads: their sections' heads, and nodes
 
 
@@ -34,27 +37,43 @@ class PieceSource:
         self._http = HttpClient(endpoint)
         self._buffers = LeafBuffers()
         self._manifest = manifest
+        self._lost: dict[int, tuple[float, str]] = {}  # pieces that it does not have, or give: until when, and why
 
     def fetch_block(self, cid: CID, root: CID, transfer: Transfer, place: Place | None = None) -> bytes:
         """See `Source.fetch_block`."""
-        found = self._find(cid)
-        if not found.length:
-            return b""
-        piece = self._manifest.pieces[found.piece].cid
-        return self.fetch_range(piece, found.offset, found.offset + found.length, transfer)
+        while True:
+            found, why = self._find(cid)
+            if found is None:
+                raise MissingError(why)
+            head, piece = _head(cid, found), self._manifest.pieces[found.piece].cid
+            with self._noting(found.piece):
+                start = found.offset - len(head)
+                data = self.fetch_range(piece, start, found.offset + found.length, transfer)
+                if data[: len(head)] != head:
+                    raise MissingError(_elsewhere(cid, piece, found))
+                return data[len(head) :]
 
     def fetch_leaves(self, file: FileRef, first: int, last: int, transfer: Transfer, on_leaf: OnLeaf) -> None:
-        """See `Source.fetch_leaves`: a request for each stretch of leaves that lie together, in one piece."""
+        """See `Source.fetch_leaves`: a request for each stretch of leaves that lie together, in one piece.
+
+        Raises `LeafMissingError` where leaves lie in no piece of the manifest, in none that the provider has, or where
+        the head of their section says that another block lies there: then the manifest is wrong, or the provider.
+        """
         at = first
         while at < last:
             places = self._together(file.layout, at, last)
-            if not places[-1].length:  # the only leaf of an empty file
-                on_leaf(at, self._buffers.view(0))
-                return
-            piece, behind = self._manifest.pieces[places[0].piece].cid, places[0].offset
-            with self._range(piece, behind, places[-1].offset + places[-1].length, transfer) as answer:
+            piece = self._manifest.pieces[places[0].piece].cid
+            behind = places[0].offset - len(_head(file.layout.leaf_cid(at), places[0]))
+            with (
+                self._noting(places[0].piece),
+                self._range(piece, behind, places[-1].offset + places[-1].length, transfer) as answer,
+            ):
                 for place in places:
-                    answer.skip(place.offset - behind)
+                    cid = file.layout.leaf_cid(at)
+                    head = _head(cid, place)
+                    answer.skip(place.offset - len(head) - behind)
+                    if answer.exactly(len(head)) != head:
+                        raise LeafMissingError(_elsewhere(cid, piece, place))
                     behind = place.offset + place.length
                     view = self._buffers.view(place.length)
                     answer.readinto(view)
@@ -64,32 +83,64 @@ class PieceSource:
 
     def fetch_range(self, piece: PieceCID, start: int, end: int, transfer: Transfer) -> bytes:
         """Bytes start … end-1 of a piece, unverified; what an audit asks for. Raises as the others do."""
-        data = bytearray(end - start)
         with self._range(piece, start, end, transfer) as answer:
-            answer.readinto(memoryview(data))
-        return bytes(data)
+            return answer.exactly(end - start)
+
+    @contextmanager
+    def _noting(self, piece: int) -> Iterator[None]:
+        """A piece that it lacks, or withholds, is left alone for a while: its blocks are looked for in others."""
+        try:
+            yield
+        except LeafMissingError:
+            raise
+        except (MissingError, WithheldError) as error:
+            self._lost[piece] = time.monotonic() + _LOST_S, f"{error.verdict} ({error.message})"
 
     def _together(self, layout: FileLayout, first: int, last: int) -> list[BlockPlace]:
-        places = [self._leaf(layout, first)]
-        for leaf in range(first + 1, last):
-            before, place = places[-1], self._leaf(layout, leaf)
-            if place.piece != before.piece or not 0 <= place.offset - before.offset - before.length <= _MAX_GAP_BYTES:
+        """Leaves from `first` on that one request reads: one at least."""
+        places: list[BlockPlace] = []
+        for leaf in range(first, last):
+            place, why = self._leaf(layout, leaf)
+            if place is None:
+                if not places:
+                    raise self._absent(layout, first, last, why)
                 break
+            if places:
+                before = places[-1]
+                gap = place.offset - before.offset - before.length
+                head = _head(layout.leaf_cid(leaf), place)
+                if place.piece != before.piece or not len(head) <= gap <= _MAX_GAP_BYTES:
+                    break
             places.append(place)
         return places
 
-    def _leaf(self, layout: FileLayout, leaf: int) -> BlockPlace:
-        cid, expected = layout.leaf_cid(leaf), layout.leaf_length(leaf)
-        place = self._find(cid)
-        if place.length != expected:
-            raise MissingError(f"the manifest says that {cid.short()} has {place.length} bytes: it has {expected}")
-        return place
+    def _absent(self, layout: FileLayout, first: int, last: int, why: str) -> LeafMissingError:
+        error = LeafMissingError(why)
+        while first + error.count < last and self._leaf(layout, first + error.count)[0] is None:
+            error.count += 1
+        return error
 
-    def _find(self, cid: CID) -> BlockPlace:
-        place = self._manifest.blocks.find(cid.digest)
-        if place is None:
-            raise MissingError(f"{cid.short()} is in none of the {len(self._manifest.pieces)} pieces of the manifest")
-        return place
+    def _leaf(self, layout: FileLayout, leaf: int) -> tuple[BlockPlace | None, str]:
+        return self._find(layout.leaf_cid(leaf), layout.leaf_length(leaf))
+
+    def _find(self, cid: CID, length: int | None = None) -> tuple[BlockPlace | None, str]:
+        """Where it lies, in a piece that the provider is not known to lack; or why it is nowhere."""
+        why = f"{cid.short()} is in none of the {len(self._manifest.pieces)} pieces of the manifest"
+        try:
+            places = list(self._manifest.blocks.find(cid.digest))
+        except (FormatError, OSError) as error:
+            return None, f"the manifest cannot be read: {error}"
+        for place in places:
+            until, said = self._lost.get(place.piece, (0.0, ""))
+            if until > time.monotonic():
+                why = f"{cid.short()} is in {self._manifest.pieces[place.piece].cid}: {said}"
+            elif place.offset < len(_head(cid, place)):
+                why = f"the manifest says that {cid.short()} lies at byte {place.offset} of a CAR"
+            elif length is not None and place.length != length:
+                why = f"the manifest says that {cid.short()} has {place.length} bytes: it has {length}"
+            else:
+                return place, ""
+        return None, why
 
     @contextmanager
     def _range(self, piece: PieceCID, start: int, end: int, transfer: Transfer) -> Iterator[Answer]:
@@ -101,3 +152,11 @@ class PieceSource:
     def close(self) -> None:
         """See `Source.close`."""
         self._http.close()
+
+
+def _head(cid: CID, place: BlockPlace) -> bytes:
+    return section_head(cid.v1(), place.length)
+
+
+def _elsewhere(cid: CID, piece: PieceCID, place: BlockPlace) -> str:
+    return f"another block than {cid.short()} lies at byte {place.offset} of {piece}"

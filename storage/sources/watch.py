@@ -33,6 +33,11 @@ class Watch:
         self._over.set()
         self._thread.join()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its thread is there."""
+        return self._thread.is_alive()
+
     @contextmanager
     def over(self, transfer: Transfer) -> Iterator[None]:
         """Cancel it with `SlowError`, unless it ends in time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,24 @@ def test_a_pipe(tmp_path: Path) -> None:
         [*HOLDFAST, "piece", "cid", "-"], input=QUADS, capture_output=True, timeout=60, env=environment(tmp_path)
     )
     assert done.stdout.startswith(V2.encode())
+
+
+def test_a_pipe_that_does_not_block_is_read_to_its_end(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with subprocess.Popen(
+        [*HOLDFAST, "piece", "cid", "-"], stdin=reading, stdout=subprocess.PIPE, env=environment(tmp_path)
+    ) as process:
+        os.close(reading)
+        with open(writing, "wb", buffering=0) as pipe:
+            pipe.writelines(bytes([part]) * 127 for part in range(4))
+        assert process.communicate(timeout=60)[0].startswith(V2.encode())
+
+
+def test_no_standard_input_is_the_users_mistake(tmp_path: Path) -> None:
+    command = ["sh", "-c", 'exec "$@" <&-', "sh", *HOLDFAST, "piece", "cid", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(tmp_path))
+    assert (done.returncode, "there is no standard input" in done.stderr) == (2, True)
 
 
 def test_what_cannot_be_read(command: Command, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from holdfast import StreamingDataset
 from holdfast.configs.roster import Provider, Roster
 from holdfast.loaders.fetcher.shelf import Shelf
 from holdfast.loaders.fetcher.surroundings import surroundings
-from holdfast.loaders.fetcher.user_terms import terms_of
+from holdfast.loaders.fetcher.user_terms import _files, terms_of
 from holdfast.loaders.fetcher.wire import HungUpError
 from holdfast.loaders.stats import LoaderStats
 from holdfast.storage.errors import StoreError
@@ -121,6 +121,9 @@ def test_paths_of_a_roster_reach_the_fetcher_absolute(tmp_path: Path, monkeypatc
     terms = terms_of(Roster(providers=(provider,)), NetGuard.parse([]), FetchPolicy(), {})
     assert isinstance(terms.given, str)
     assert str(tmp_path / "ca.pem") in terms.given
+    for name in [name for name, field in Provider.model_fields.items() if "Path" in str(field.annotation)]:
+        found = _files(provider.model_copy(update={"ca_file": None, name: Path("here")}))
+        assert found[name] == tmp_path / "here", name
 
 
 def test_a_forked_child_has_no_statistics_of_its_parent(texts: Any, serve: Serve, tmp_path: Path) -> None:

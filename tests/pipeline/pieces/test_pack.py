@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,13 @@ from holdfast.storage.blocks.car_file import first_missing, import_car
 from holdfast.storage.blocks.disk import DiskStore
 from holdfast.storage.cid import CID, RAW
 from holdfast.storage.dag.car import CarReader
-from holdfast.storage.errors import BlockMissingError, FileChangedError, HoldfastError
+from holdfast.storage.errors import (
+    BlockMissingError,
+    FileChangedError,
+    FormatError,
+    HoldfastError,
+    UnsupportedError,
+)
 from holdfast.storage.pieces.car_piece import piece_bytes
 from holdfast.storage.pieces.hasher import PieceHasher
 from holdfast.storage.pieces.manifest import PieceManifest
@@ -87,13 +94,12 @@ def test_each_block_lies_where_the_manifest_says(store: DiskStore, root: CID, tm
     for number, piece in enumerate(made.pieces):
         car = b"".join(piece_bytes(store, made, number))
         for section in CarReader(io.BytesIO(car)).sections():
-            place = made.blocks.find(section.block.cid.digest)
-            assert place is not None
+            (place,) = made.blocks.find(section.block.cid.digest)
             assert (place.piece, place.offset, place.length) == (number, section.data_offset, len(section.block.data))
             seen += 1
         assert piece.cid.size == len(car)
     assert seen == len(made.blocks)
-    assert made.blocks.find(CID.of(RAW, b"not there").digest) is None
+    assert not list(made.blocks.find(CID.of(RAW, b"not there").digest))
 
 
 def test_a_new_version_shares_the_pieces_that_it_does_not_touch(store: DiskStore, root: CID, tmp_path: Path) -> None:
@@ -150,6 +156,56 @@ def test_the_manifest_is_kept_as_a_folder_with_a_cid(store: DiskStore, root: CID
     again = PieceManifest.read(tmp_path / "manifest")
     assert again.files() == made.files()
     assert json.loads(made.files()["pieces.json"])["root"] == str(root)
+
+
+def test_shards_that_share_leaves_hold_them_each_in_its_own_piece(tmp_path: Path) -> None:
+    shared = random.Random(5).randbytes(LEAF)
+    (tmp_path / "src").mkdir()
+    for number in range(SHARDS):
+        (tmp_path / f"src/{number:03d}.bin").write_bytes(shared + random.Random(number).randbytes(2 * LEAF))
+    root = published(tmp_path / "repo", tmp_path / "src")
+    with DiskStore(tmp_path / "repo").open(create=False) as store:
+        made = packed(store, root)
+        places = list(made.blocks.find(CID.of(RAW, shared).digest))
+        assert [place.piece for place in places] == sorted({place.piece for place in places})
+        assert len(places) == len(made.pieces) - 1 > 2, "in all but the one that holds no shards"
+        for number, piece in enumerate(made.pieces):
+            assert sum(map(len, piece_bytes(store, made, number))) == piece.cid.size
+
+
+def test_two_packs_into_one_folder_are_both_right(store: DiskStore, root: CID, tmp_path: Path) -> None:
+    other = published(tmp_path / "repo", shards_in(tmp_path / "more", list(range(50, 50 + SHARDS))))
+    made: list[PieceManifest] = []
+    threads = [
+        threading.Thread(target=lambda one=one: made.append(packed(store, one, tmp_path / "cars")))
+        for one in (root, other, root)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 3
+    for path in (tmp_path / "cars").iterdir():
+        with PieceHasher() as hasher, path.open("rb") as car:
+            hasher.read(car)
+            assert f"{hasher.finish().cid}.car" == path.name
+
+
+def test_cidv0_is_the_same_piece(tmp_path: Path) -> None:
+    with DiskStore(tmp_path / "repo").open() as store:
+        root = publish_folder(store, tmp_path / "src", {"a": bytes(100), "b/c": bytes(200)})
+        old = CID(0, root.codec, root.multihash)
+        assert packed(store, old).files() == packed(store, root).files()
+        made = packed(store, old)
+        assert sum(map(len, piece_bytes(store, made, 0))) == made.pieces[0].cid.size
+
+
+def test_a_dataset_of_a_newer_format_is_not_cut_another_way(tmp_path: Path) -> None:
+    head = json.dumps({"format": {"major": 99, "minor": 0}}).encode()
+    with DiskStore(tmp_path / "repo").open() as store:
+        root = publish_folder(store, tmp_path / "src", {"dataset.json": head, "manifest/00000.jsonl": b""})
+        with pytest.raises((UnsupportedError, FormatError)):
+            packed(store, root)
 
 
 def test_what_is_not_whole_is_not_packed(store: DiskStore, root: CID, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.storage.errors import LeafMissingError
 from holdfast.storage.fetch.planner import Planner
 from holdfast.storage.fetch.policy import FetchPolicy
 from holdfast.storage.fetch.scoreboard import Score
@@ -92,6 +93,42 @@ def test_a_file_that_one_source_lacks_comes_from_the_other() -> None:
     swarm.want(2, range(20))
     _all_done(swarm.run(), 40)
     assert len([1 for _, name, number, *_ in swarm.log if name == "a" and number == 1]) <= 4
+
+
+def test_a_source_that_lacks_some_leaves_is_asked_for_the_others() -> None:
+    swarm = Swarm([Peer("a"), Peer("b")])
+    planner, error = swarm.planner, LeafMissingError("two of them lie in a piece that is gone")
+    for leaf in range(5):
+        planner.want(1, leaf, 1000, float(leaf), 0.0)
+    start = planner.next(0.0)
+    assert start is not None
+    error.count = 2
+    planner.arrived(start.flight, 0, 0.1)
+    planner.ended(start.flight, error, 0.1)
+    assert [planner.lacks.until(start.source, (1, leaf)) > 0.1 for leaf in range(5)] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert not planner.failed, "another one may have them"
+    planner.forget(1)
+    assert planner.lacks.until(start.source, (1, 1)) == 0
+
+
+def test_what_a_source_sends_beside_what_was_asked_for_does_not_make_it_quick() -> None:
+    rates = []
+    for received in (100_000, 50_000_000):  # the second one sends all of the file for a leaf of it
+        swarm = Swarm([Peer("a")])
+        swarm.planner.want(1, 0, 100_000, 0.0, 0.0)
+        start = swarm.planner.next(0.0)
+        assert start is not None
+        swarm.planner.progressed(start.flight, received, 0.5)
+        swarm.planner.arrived(start.flight, 0, 1.0)
+        swarm.planner.ended(start.flight, None, 1.0, 0.1)
+        rates.append(swarm.planner.scores["a"].rate)
+    assert rates[0] == rates[1]
 
 
 def test_a_liar_is_never_asked_again_for_that_leaf_and_is_the_last_resort_for_others() -> None:

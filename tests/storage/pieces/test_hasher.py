@@ -95,3 +95,39 @@ def test_memory_is_that_of_a_few_subtrees() -> None:
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["I", "B"])
+def test_any_contiguous_buffer_is_its_bytes(kind: str) -> None:
+    with PieceHasher() as hasher:
+        hasher.update(memoryview(DATA[:SUBTREE_BYTES]).cast(kind))
+        assert hasher.finish() == _piece(DATA[:SUBTREE_BYTES])
+
+
+def test_one_that_was_interrupted_gives_nothing_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_payload: object, _height: int) -> bytes:
+        raise MemoryError
+
+    with PieceHasher(threads=1) as hasher:
+        hasher.update(DATA[: 2 * SUBTREE_BYTES])
+        layer, done = hasher.done
+        monkeypatch.setattr("holdfast.storage.pieces.hasher.subtree", broken)
+        hasher.update(DATA[2 * SUBTREE_BYTES :])
+        with pytest.raises(MemoryError):
+            _ = hasher.done
+        for use in (lambda: hasher.done, lambda: hasher.update(b"x"), hasher.finish):
+            with pytest.raises(RuntimeError, match="interrupted"):
+                use()
+    monkeypatch.undo()
+    with PieceHasher(layer=layer) as again:
+        again.update(DATA[done:])
+        assert again.finish() == _piece(DATA)
+
+
+def test_a_stream_that_does_not_block_is_not_taken_for_ended() -> None:
+    class Nothing:
+        def read(self, _size: int) -> None:
+            return None
+
+    with PieceHasher() as hasher, pytest.raises(BlockingIOError):
+        hasher.read(Nothing())  # type: ignore[arg-type]

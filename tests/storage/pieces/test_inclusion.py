@@ -11,7 +11,7 @@ from holdfast.storage.errors import FormatError, HashMismatchError
 from holdfast.storage.pieces.hasher import PieceHasher
 from holdfast.storage.pieces.inclusion import Inclusion, prove_leaf, prove_subtree
 from holdfast.storage.pieces.piece import SUBTREE_BYTES, Piece
-from holdfast.storage.pieces.pure import fr32
+from holdfast.storage.pieces.pure import fr32, pairs
 
 DATA = random.Random(8).randbytes(4 * SUBTREE_BYTES + 999)
 
@@ -62,6 +62,26 @@ def _is_of_nothing_else(proof: Inclusion, piece: Piece) -> None:
         replace(proof, index=1 << len(proof.siblings)).verify(piece.cid)
     with pytest.raises(FormatError):
         replace(proof, siblings=(b"", *proof.siblings[1:])).verify(piece.cid)
+
+
+def test_a_leaf_is_not_taken_for_a_node_above_another_level() -> None:
+    """A payload may hold a leaf that is the parent of two nodes of one's choice: these are not in the tree."""
+    below = (b"A" * 32, b"B" * 31 + b"\x01")
+    parent = pairs(below[0] + below[1])
+    with PieceHasher() as hasher:
+        hasher.update(_payload_of_leaf(parent))
+        piece = hasher.finish()
+    proof = prove_leaf(piece, 0, lambda start, end: _payload_of_leaf(parent)[start:end])
+    assert proof.node == parent
+    with pytest.raises(FormatError):
+        Inclusion(below[0], 0, -1, (below[1], *proof.siblings)).verify(piece.cid)
+    with pytest.raises(FormatError):
+        Inclusion(piece.cid.root, 0, piece.cid.height + 1, ()).verify(piece.cid)
+
+
+def _payload_of_leaf(leaf: bytes) -> bytes:
+    """127 bytes whose first leaf this is: its first 254 bits are the payload's."""
+    return leaf + bytes(95)
 
 
 def test_a_proof_is_not_made_of_other_bytes() -> None:

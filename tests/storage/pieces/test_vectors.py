@@ -75,6 +75,9 @@ def test_what_is_none_is_refused(text: str, size: int | None, words: str) -> Non
         (bytes(32), 57, 0),
         (bytes(32), 4, 509),
         (bytes(32), 4, -1),
+        (bytes(32), 20, (127 << 18) - 1),
+        (bytes(32), 20, 127 << 18),
+        (bytes(32), 3, 128),
     ],
 )
 def test_impossible_pieces_are_refused(root: bytes, height: int, padding: int) -> None:

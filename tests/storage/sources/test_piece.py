@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from holdfast.configs.roster import Provider, Roster, write_roster
@@ -14,9 +16,21 @@ from holdfast.pipeline.pieces.keep import write_manifest
 from holdfast.pipeline.pieces.pack import pack
 from holdfast.pipeline.publish import publish
 from holdfast.storage.blocks.disk import DiskStore
-from holdfast.storage.errors import ConfigError, HoldfastError
+from holdfast.storage.cid import CID, RAW
+from holdfast.storage.dag.walk import file_layout, run
+from holdfast.storage.dataset import Dataset
+from holdfast.storage.errors import ConfigError, HoldfastError, LeafMissingError
 from holdfast.storage.get import get
+from holdfast.storage.pieces.block_table import ROW
+from holdfast.storage.pieces.manifest import PieceManifest
+from holdfast.storage.session import Session
 from holdfast.storage.sources.from_roster import readable, sources_of
+from holdfast.storage.sources.http import Endpoint
+from holdfast.storage.sources.local import Local
+from holdfast.storage.sources.piece import PieceSource
+from holdfast.storage.sources.source import FileRef
+from holdfast.storage.sources.transfer import Transfer
+from holdfast.storage.uri import DatasetUri
 from support.mirror_server import MirrorServer, Reply
 
 KIB = 1 << 10
@@ -127,6 +141,119 @@ def test_a_mirror_and_a_provider_share_the_work(world: tuple[str, Path, Path], t
         result = get(uri, tmp_path / "got", sources=Roster.load(tmp_path / "r.toml"))
     assert _same(source, tmp_path / "got")
     assert all(one.bytes > 0 for one in result.sources)
+
+
+def _without(lost: set[int], place: Path) -> Script:
+    """A provider that lacks the pieces of these numbers."""
+    names = {
+        str(piece.cid) for number, piece in enumerate(PieceManifest.read(place / "manifest").pieces) if number in lost
+    }
+    return lambda path, _: Reply(404, {}, b"") if path.removeprefix("piece/") in names else None
+
+
+@pytest.mark.parametrize("shard_is_cut", [False, True])
+def test_two_providers_that_have_half_of_the_pieces_each(
+    world: tuple[str, Path, Path], tmp_path: Path, shard_is_cut: bool
+) -> None:
+    uri, source, place = world
+    if shard_is_cut:  # a shard that is longer than a piece lies in several
+        place = tmp_path / "cut"
+        (place / "sp/piece").mkdir(parents=True)
+        with DiskStore(world[2] / "repo").open(create=False) as store:
+            made = pack(store, CID.parse(uri[7:]), cars=place / "cars", max_piece_bytes=60 * KIB)
+        write_manifest(made, place / "manifest")
+        for path in (place / "cars").iterdir():
+            path.rename(place / "sp/piece" / path.stem)
+    last = len(PieceManifest.read(place / "manifest").pieces) - 1
+    even, odd = set(range(0, last, 2)), set(range(1, last, 2))
+    with MirrorServer(place / "sp", _without(even, place)) as a, MirrorServer(place / "sp", _without(odd, place)) as b:
+        result = get(uri, tmp_path / "got", sources=_roster(place, tmp_path / "r.toml", a.url, b.url), deadline_s=10)
+    assert _same(source, tmp_path / "got")
+    assert all(one.bytes > 0 and one.wrong == 0 for one in result.sources)
+
+
+def test_a_block_is_taken_out_of_another_piece_that_has_it(tmp_path: Path) -> None:
+    shared = random.Random(5).randbytes(16 * KIB)
+    (tmp_path / "src").mkdir()
+    for number in range(6):
+        (tmp_path / f"src/{number}.bin").write_bytes(shared + random.Random(number).randbytes(32 * KIB))
+    root = publish(
+        tmp_path / "src", name="d", repo=tmp_path / "repo", format="tokens", dtype="uint16", leaf_size=16 * KIB
+    )
+    with DiskStore(tmp_path / "repo").open(create=False) as store:
+        made = pack(store, root.root, cars=tmp_path / "sp/piece", max_group_bytes=50 * KIB)
+    for piece in made.pieces:
+        (tmp_path / f"sp/piece/{piece.cid}.car").rename(tmp_path / f"sp/piece/{piece.cid}")
+    cid = CID.of(RAW, shared)
+    first, *others = made.blocks.find(cid.digest)
+    assert others
+    (tmp_path / f"sp/piece/{made.pieces[first.piece].cid}").unlink()
+    with MirrorServer(tmp_path / "sp") as server, closing(PieceSource("sp", Endpoint(server.url), made)) as source:
+        for _ in range(3):
+            assert cid.matches(source.fetch_block(cid, root.root, Transfer()))
+        assert len(server.requests) == 4, "the lost piece is asked for once"
+
+
+def test_the_manifest_of_another_version_gives_what_they_share(world: tuple[str, Path, Path], tmp_path: Path) -> None:
+    _, source, place = world
+    shutil.copytree(source, tmp_path / "src")
+    changed = tmp_path / "src/3.bin"
+    changed.write_bytes(changed.read_bytes()[:-1000] + bytes(1000))
+    root = publish(
+        tmp_path / "src", name="d", repo=tmp_path / "repo", format="tokens", dtype="uint16", leaf_size=16 * KIB
+    ).root
+    get(f"ipfs://{root}", tmp_path / "mirror", store=DiskStore(tmp_path / "repo").open(create=False))
+
+    def only_what_is_new(path: str, _: Reply) -> Reply | None:
+        return Reply(404, {}, b"") if path.startswith("data/") and path != "data/3.bin" else None
+
+    with MirrorServer(place / "sp") as sp, MirrorServer(tmp_path / "mirror", only_what_is_new) as mirror:
+        source_ = PieceSource("sp", Endpoint(sp.url), PieceManifest.read(place / "manifest"))
+        with DiskStore(tmp_path / "repo").open(create=False) as store, closing(source_):
+            layout = run(file_layout(CID.parse(_shard(store, root, 3))), lambda one: store.get(one).data)
+            seen: list[int] = []
+            with pytest.raises(LeafMissingError) as caught:
+                source_.fetch_leaves(
+                    FileRef(root, "data/3.bin", layout),
+                    0,
+                    layout.leaves,
+                    Transfer(),
+                    lambda leaf, _: seen.append(leaf) is None,
+                )
+        assert seen == list(range(layout.leaves - 1)), "all but the last"
+        assert caught.value.count == 1
+        providers = [
+            Provider(name="sp", kind="filecoin", url=sp.url, pieces=place / "manifest"),
+            Provider(name="m", kind="mirror", url=mirror.url),
+        ]
+        (tmp_path / "r.toml").write_text(write_roster(providers))
+        result = get(f"ipfs://{root}", tmp_path / "got", sources=Roster.load(tmp_path / "r.toml"))
+    assert _same(tmp_path / "src", tmp_path / "got")
+    assert result.sources[0].bytes > 100 * KIB
+
+
+def test_a_manifest_that_is_wrong_convicts_no_provider(world: tuple[str, Path, Path], tmp_path: Path) -> None:
+    uri, source, place = world
+    shutil.copytree(place / "manifest", tmp_path / "manifest")
+    rows = np.fromfile(tmp_path / "manifest/blocks.bin", ROW)
+    rows["offset"] -= (rows["length"] > 10_000) & (rows["offset"] > 50_000)
+    rows.tofile(tmp_path / "manifest/blocks.bin")
+    get(uri, tmp_path / "mirror", store=DiskStore(place / "repo").open(create=False))
+    with MirrorServer(place / "sp") as sp, MirrorServer(tmp_path / "mirror") as mirror:
+        providers = [
+            Provider(name="sp", kind="filecoin", url=sp.url, pieces=tmp_path / "manifest"),
+            Provider(name="m", kind="mirror", url=mirror.url),
+        ]
+        (tmp_path / "r.toml").write_text(write_roster(providers))
+        result = get(uri, tmp_path / "got", sources=Roster.load(tmp_path / "r.toml"))
+    assert _same(source, tmp_path / "got")
+    assert [one.wrong for one in result.sources] == [0, 0], result.sources
+    assert result.sources[0].verdicts["MISSING"] > 0
+
+
+def _shard(store: DiskStore, root: CID, number: int) -> str:
+    with Session(DatasetUri(root), [Local(store)]) as session:
+        return list(Dataset(session.tree).open().shards())[number].cid
 
 
 def test_a_manifest_of_another_dataset_has_nothing_of_it(world: tuple[str, Path, Path], tmp_path: Path) -> None:
