@@ -202,6 +202,39 @@ MUTANTS = [
         "return found % 65521 == expected % 65521", "tests/storage/shards/test_tar_headers.py",
     ),
     Mutant(
+        "a layer is taken for whatever PieceCID it comes with", "storage/pieces/piece.py",
+        "        if fold(self.layer, self.subtree_height, self.cid.height) != self.cid.root:", "        if False:",
+        "tests/storage/pieces/test_manifest.py tests/storage/pieces/test_hasher.py",
+    ),
+    Mutant(
+        "part of a range is the range", "storage/pieces/piece.py", "len(payload) == end - start and ", "",
+        "tests/storage/pieces/test_hasher.py",
+    ),
+    Mutant(
+        "a proof begins below the leaves", "storage/pieces/inclusion.py",
+        "not 0 <= self.level <= piece.height\n            or ", "",
+        "tests/storage/pieces/test_inclusion.py",
+    ),
+    Mutant(
+        "a row leads out of its piece", "storage/pieces/block_table.py",
+        "(ends > limits[rows[\"piece\"]]).any()", "False",
+        "tests/storage/pieces/test_manifest.py",
+    ),
+    Mutant(
+        "a wrong manifest convicts the provider", "storage/sources/piece.py",
+        "                    if answer.exactly(len(head)) != head:",
+        "                    if not answer.exactly(len(head)):",
+        "tests/storage/sources/test_piece.py",
+    ),
+    Mutant(
+        "a leaf that is missing is the whole file", "storage/fetch/planner.py",
+        "elif isinstance(error, LeafMissingError):", "elif False:", "tests/storage/sources/test_piece.py",
+    ),
+    Mutant(
+        "a report needs no signature", "pipeline/audit/report.py", "if not is_signed(name, signed, mark):", "if False:",
+        "tests/pipeline/audit/test_pieces.py",
+    ),
+    Mutant(
         "leaves that never come are waited for", "loaders/shard_file.py", "if futile > _FUTILE:", "if False:",
         "tests/loaders/test_fetcher_files.py -k never_come",
     ),
