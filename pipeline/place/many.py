@@ -134,7 +134,7 @@ class _Many:
         )
 
     def _push_batch(self, batch: Sequence[CID]) -> None:
-        self._note([self._answered(pin.cid.v1(), pin.status, 0, pin.error) for pin in self._batch(batch)])
+        self._note([self._answered(pin.cid.v1(), pin.status, 0, pin) for pin in self._batch(batch)])
 
     def _dag_bytes(self, root: CID) -> int:
         """Of the DAG below a root, as its links say; 0 for a single block."""
@@ -171,11 +171,12 @@ class _Many:
             check(self._stop)
             yield part
 
-    def _answered(self, root: CID, status: Status, promised_us: int, error: str = "") -> Placed:
+    def _answered(self, root: CID, status: Status, promised_us: int, pin: Pin | None = None) -> Placed:
         kept = status is Status.PINNED
         promised_us = (promised_us or now_us()) if kept else 0
-        message = UNPROVEN if kept and not readable(self.provider) else printable(error)
-        return replace(self.placed[root], status=status, requestid=str(root), promised_us=promised_us, message=message)
+        message = UNPROVEN if kept and not readable(self.provider) else printable(pin.error if pin else "")
+        requestid = pin.requestid if pin else str(root)
+        return replace(self.placed[root], status=status, requestid=requestid, promised_us=promised_us, message=message)
 
     def _one_by_one(self, origins: tuple[str, ...]) -> None:
         def ask(root: CID) -> None:
