@@ -175,7 +175,8 @@ class Access:
         runtime.meter.begin()
         runtime.recheck()
         view.begin()
-        return self._counted(stream_batches(batches, columns, self._prefetch_bytes, lambda: view.ahead))
+        found = stream_batches(batches, columns, self._prefetch_bytes, lambda: view.ahead, view.is_open)
+        return self._counted(found)
 
     def _counted(self, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for batch in batches:

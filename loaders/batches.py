@@ -80,10 +80,14 @@ def _located(batches: Iterator[Indices], columns: Columns) -> Iterator[Rows]:
 
 
 def stream_batches(
-    batches: Iterator[Indices], columns: Columns, prefetch_bytes: int, max_shards: Callable[[], int]
+    batches: Iterator[Indices],
+    columns: Columns,
+    prefetch_bytes: int,
+    max_shards: Callable[[], int],
+    is_open: Callable[[int], bool],
 ) -> Iterator[dict[str, Any]]:
     """Yield each batch, in order. The bounds are those of `stream`, but that one batch is always asked for ahead, and
-    two that need shards which no batch in between does are, for each that is given out.
+    two that need shards which have to be opened are, for each that is given out.
     """
     upcoming = UntilError(_located(batches, columns))
     queue: deque[tuple[Rows, list[int], int]] = deque()
@@ -98,12 +102,12 @@ def stream_batches(
             if len(queue) > 1 and (ahead >= prefetch_bytes or samples >= _MAX_AHEAD or len(shards) >= max_shards()):
                 break
             touched = list(set(coming.shards.tolist()))  # of 64, a set is ten times as fast as `np.unique`
-            is_new = any(number not in shards for number in touched)
-            if len(queue) > 1 and is_new and opened >= OPENED_AHEAD:
+            waits = any(number not in shards and not is_open(number) for number in touched)
+            if len(queue) > 1 and waits and opened >= OPENED_AHEAD:
                 break
             rows = coming
             urgency += 1
-            opened += is_new
+            opened += waits
             try:
                 asked = columns.prefetch(rows, float(urgency))
             except HoldfastError:  # said again when the batch is due: those before it can be had

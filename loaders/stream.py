@@ -27,6 +27,9 @@ class Readers(Protocol):
     def ahead(self) -> int:
         """How many."""
 
+    def is_open(self, number: int) -> bool:
+        """Whether one of them is open already."""
+
     def __call__(self, number: int) -> Reader:
         """One of them, open."""
 
@@ -66,10 +69,12 @@ def stream(
         while coming is not None and len(queue) < limit and doubtful is None:
             enough = ahead >= prefetch_bytes and len(queue) >= _MIN_AHEAD
             is_new = coming.shard not in shards
-            if queue and (enough or (is_new and (len(shards) >= reader.ahead or opened >= OPENED_AHEAD))):
+            waits = is_new and not reader.is_open(coming.shard)
+            full = is_new and len(shards) >= reader.ahead
+            if queue and (enough or full or (waits and opened >= OPENED_AHEAD)):
                 break
             urgency += 1
-            opened += is_new
+            opened += waits
             try:
                 asked = reader(coming.shard).prefetch(coming.at, float(urgency))
             except HoldfastError as error:  # said again when the sample is due: those before it can be had

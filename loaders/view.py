@@ -78,6 +78,10 @@ class View:
         """Of how many shards samples may be asked for ahead."""
         return self.reader.ahead
 
+    def is_open(self, shard: int) -> bool:
+        """Whether samples of a shard can be asked for without waiting. Windows open theirs by themselves."""
+        return self._windows is not None or self.reader.is_open(shard)
+
     def columns(self) -> Columns | None:
         """The samples as columns, if their format has any."""
         if self._windows is not None:

@@ -21,6 +21,9 @@ class Opened:
     def __init__(self) -> None:
         self.shards: set[int] = set()
 
+    def is_open(self, number: int) -> bool:
+        return number in self.shards
+
     def __call__(self, number: int) -> Any:
         self.shards.add(number)
         return self
@@ -58,6 +61,24 @@ def test_a_sample_waits_for_two_shards_that_only_later_ones_need() -> None:
 def test_so_does_a_batch() -> None:
     columns = Opened()
     batches = [np.arange(8 * at, 8 * at + 8) for at in range(SHARDS // 2)]  # two shards each
-    for given, _ in enumerate(stream_batches(iter(batches), columns, 1 << 20, lambda: columns.ahead), 1):
+    for given, _ in enumerate(
+        stream_batches(iter(batches), columns, 1 << 20, lambda: columns.ahead, columns.is_open), 1
+    ):
         assert len(columns.shards) <= 2 * (2 * given + 2)
     assert len(columns.shards) == SHARDS
+
+
+def test_what_is_open_is_looked_ahead_at_without_that_bound() -> None:
+    readers, asked = Opened(), []
+    readers.shards = set(range(SHARDS))
+    readers.prefetch = lambda what, urgency: asked.append(what) or 0  # type: ignore[method-assign,func-returns-value]
+    found = stream(iter([4 * np.arange(SHARDS)]), _places, readers, 1 << 20)
+    for _ in range(6):
+        next(found)
+    assert len(asked) >= readers.ahead
+    asked.clear()
+    batches = [np.arange(8 * at, 8 * at + 8) for at in range(SHARDS // 2)]
+    given = stream_batches(iter(batches), readers, 1 << 20, lambda: readers.ahead, readers.is_open)
+    for _ in range(5):
+        next(given)
+    assert len(asked) >= readers.ahead // 2

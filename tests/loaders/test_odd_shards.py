@@ -156,6 +156,9 @@ def test_the_loaders_own_keys_win_over_a_shards() -> None:
     class Rude:
         ahead = 1
 
+        def is_open(self, number: int) -> bool:
+            return True
+
         def __call__(self, number: int) -> Rude:
             return self
 

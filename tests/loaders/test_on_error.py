@@ -367,6 +367,9 @@ def test_a_manifest_page_that_nobody_has_ends_a_pass_behind_what_is_located() ->
     class Readers:
         ahead = 4
 
+        def is_open(self, number: int) -> bool:
+            return True
+
         def __call__(self, number: int) -> Any:
             return self
 
