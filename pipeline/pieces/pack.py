@@ -179,9 +179,8 @@ class _Open:
         self._hasher = self._cleanup.enter_context(PieceHasher())
         self._car: io.BufferedWriter | None = None
         if folder is not None:
-            path = (
-                folder / f".{number:05d}.{secrets.token_hex(4)}.car.part"
-            )  # nobody else's, who packs at the same time
+            mine = secrets.token_hex(4)  # somebody else may pack into the same folder
+            path = folder / f".{number:05d}.{mine}.car.part"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._car = self._cleanup.enter_context(path.open("xb"))

@@ -23,7 +23,7 @@ from .ranges import LeafBuffers, enter_range
 from .source import FileRef, OnLeaf, Place
 from .transfer import Transfer
 
-_LOST_S = 60.0
+_LOST_S = 60.0  # before a piece that it did not have is asked for again
 _MAX_GAP_BYTES = 1 << 16  # between two leaves that one request reads: their sections' heads, and nodes
 
 
@@ -49,8 +49,8 @@ class PieceSource:
             with self._noting(found.piece):
                 start = found.offset - len(head)
                 data = self.fetch_range(piece, start, found.offset + found.length, transfer)
-                if data[: len(head)] != head:
-                    raise MissingError(_elsewhere(cid, piece, found))
+                if data[: len(head)] != head:  # this block alone: others of the piece may lie where they should
+                    raise LeafMissingError(_elsewhere(cid, piece, found))
                 return data[len(head) :]
 
     def fetch_leaves(self, file: FileRef, first: int, last: int, transfer: Transfer, on_leaf: OnLeaf) -> None:

@@ -21,7 +21,7 @@ from holdfast.storage.dag.walk import file_layout, run
 from holdfast.storage.dataset import Dataset
 from holdfast.storage.errors import ConfigError, HoldfastError, LeafMissingError
 from holdfast.storage.get import get
-from holdfast.storage.pieces.block_table import ROW
+from holdfast.storage.pieces.block_table import ROW, BlockTable
 from holdfast.storage.pieces.manifest import PieceManifest
 from holdfast.storage.session import Session
 from holdfast.storage.sources.from_roster import readable, sources_of
@@ -96,6 +96,15 @@ def _roster(place: Path, target: Path, *urls: str) -> Roster:
     return Roster.load(target)
 
 
+def _beside_a_mirror(target: Path, sp: MirrorServer, manifest: Path, mirror: MirrorServer) -> Roster:
+    providers = [
+        Provider(name="sp", kind="filecoin", url=sp.url, pieces=manifest),
+        Provider(name="m", kind="mirror", url=mirror.url),
+    ]
+    target.write_text(write_roster(providers))
+    return Roster.load(target)
+
+
 def _same(source: Path, copy: Path) -> bool:
     return all((copy / "data" / path.name).read_bytes() == path.read_bytes() for path in source.iterdir())
 
@@ -133,12 +142,9 @@ def test_a_mirror_and_a_provider_share_the_work(world: tuple[str, Path, Path], t
     uri, source, place = world
     get(uri, tmp_path / "mirror", store=DiskStore(place / "repo").open(create=False))
     with MirrorServer(place / "sp") as sp, MirrorServer(tmp_path / "mirror") as mirror:
-        providers = [
-            Provider(name="sp", kind="filecoin", url=sp.url, pieces=place / "manifest"),
-            Provider(name="m", kind="mirror", url=mirror.url),
-        ]
-        (tmp_path / "r.toml").write_text(write_roster(providers))
-        result = get(uri, tmp_path / "got", sources=Roster.load(tmp_path / "r.toml"))
+        result = get(
+            uri, tmp_path / "got", sources=_beside_a_mirror(tmp_path / "r.toml", sp, place / "manifest", mirror)
+        )
     assert _same(source, tmp_path / "got")
     assert all(one.bytes > 0 for one in result.sources)
 
@@ -222,14 +228,26 @@ def test_the_manifest_of_another_version_gives_what_they_share(world: tuple[str,
                 )
         assert seen == list(range(layout.leaves - 1)), "all but the last"
         assert caught.value.count == 1
-        providers = [
-            Provider(name="sp", kind="filecoin", url=sp.url, pieces=place / "manifest"),
-            Provider(name="m", kind="mirror", url=mirror.url),
-        ]
-        (tmp_path / "r.toml").write_text(write_roster(providers))
-        result = get(f"ipfs://{root}", tmp_path / "got", sources=Roster.load(tmp_path / "r.toml"))
+        result = get(
+            f"ipfs://{root}",
+            tmp_path / "got",
+            sources=_beside_a_mirror(tmp_path / "r.toml", sp, place / "manifest", mirror),
+        )
     assert _same(tmp_path / "src", tmp_path / "got")
     assert result.sources[0].bytes > 100 * KIB
+
+
+def test_a_wrong_row_is_one_block_and_not_its_piece(world: tuple[str, Path, Path]) -> None:
+    uri, _, place = world
+    made = PieceManifest.read(place / "manifest")
+    (first, _), (second, lies), *_ = made.blocks.of_piece(0)
+    rows = np.fromfile(place / "manifest/blocks.bin", ROW)
+    rows["offset"][(rows["offset"] == lies.offset) & (rows["piece"] == 0)] -= 1
+    wrong = PieceManifest(made.root, made.pieces, BlockTable(rows))
+    with MirrorServer(place / "sp") as server, closing(PieceSource("sp", Endpoint(server.url), wrong)) as source:
+        with pytest.raises(LeafMissingError, match="another block"):
+            source.fetch_block(second, CID.parse(uri[7:]), Transfer())
+        assert first.matches(source.fetch_block(first, CID.parse(uri[7:]), Transfer()))
 
 
 def test_a_manifest_that_is_wrong_convicts_no_provider(world: tuple[str, Path, Path], tmp_path: Path) -> None:
@@ -240,12 +258,9 @@ def test_a_manifest_that_is_wrong_convicts_no_provider(world: tuple[str, Path, P
     rows.tofile(tmp_path / "manifest/blocks.bin")
     get(uri, tmp_path / "mirror", store=DiskStore(place / "repo").open(create=False))
     with MirrorServer(place / "sp") as sp, MirrorServer(tmp_path / "mirror") as mirror:
-        providers = [
-            Provider(name="sp", kind="filecoin", url=sp.url, pieces=tmp_path / "manifest"),
-            Provider(name="m", kind="mirror", url=mirror.url),
-        ]
-        (tmp_path / "r.toml").write_text(write_roster(providers))
-        result = get(uri, tmp_path / "got", sources=Roster.load(tmp_path / "r.toml"))
+        result = get(
+            uri, tmp_path / "got", sources=_beside_a_mirror(tmp_path / "r.toml", sp, tmp_path / "manifest", mirror)
+        )
     assert _same(source, tmp_path / "got")
     assert [one.wrong for one in result.sources] == [0, 0], result.sources
     assert result.sources[0].verdicts["MISSING"] > 0
