@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,8 @@ def pack(
     shards = _shards(store, root)
     total = sum(size for _, size in shards)
     leaves = {cid for cid, _ in shards}
+    if cars is not None:
+        _clear(cars)
     found = _Pieces(cars, max_piece_bytes)
     try:
         for group in groups(shards, max_group_bytes):
@@ -75,6 +78,15 @@ def pack(
     if not found.pieces:
         raise UnsupportedError(f"{root} has no blocks", hint="pieces are made of what has a byte")
     return PieceManifest(root, tuple(found.pieces), BlockTable.of(np.concatenate(found.rows)))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what packs that were killed have left: whoever is still at work holds a lock on its file."""
+    for path in folder.glob(".*.car.part"):
+        with suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_size:  # an empty one may be about to be locked
+                path.unlink(missing_ok=True)
 
 
 def _shards(store: DiskStore, root: CID) -> list[tuple[CID, int]]:
@@ -184,6 +196,7 @@ class _Open:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._car = self._cleanup.enter_context(path.open("xb"))
+                fcntl.flock(self._car, fcntl.LOCK_EX)
             except OSError as error:
                 raise disk_error(error, path) from error
             self._cleanup.callback(path.unlink, missing_ok=True)

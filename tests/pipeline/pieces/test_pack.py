@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import random
@@ -189,6 +190,18 @@ def test_two_packs_into_one_folder_are_both_right(store: DiskStore, root: CID, t
         with PieceHasher() as hasher, path.open("rb") as car:
             hasher.read(car)
             assert f"{hasher.finish().cid}.car" == path.name
+
+
+def test_what_a_killed_pack_left_goes_and_what_another_writes_stays(
+    store: DiskStore, root: CID, tmp_path: Path
+) -> None:
+    cars = tmp_path / "cars"
+    cars.mkdir()
+    (cars / ".00000.dead.car.part").write_bytes(b"half of one")
+    with (cars / ".00001.busy.car.part").open("xb") as busy:
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        packed(store, root, cars)
+        assert {path.name for path in cars.glob(".*")} == {".00001.busy.car.part"}
 
 
 def test_cidv0_is_the_same_piece(tmp_path: Path) -> None:
