@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from .document import first_problem, parse_document, read_document, unknown_key
 from .errors import ConfigError
+from .filecoin import Filecoin
 from .sizes import parse_size
 
 FORMAT = 1
 MAX_TOKEN_BYTES = 16 << 10
 MAX_NAME_CHARS = 100
+_TABLES = ("format", "provider", "filecoin")
 
 Kind = Literal["peer", "gateway", "mirror", "router", "kubo", "cluster", "pinning-service", "filecoin"]
 
@@ -205,13 +207,17 @@ class Provider(BaseModel):
 
 
 class Roster(BaseModel):
-    """A user's providers, in the order of the file. `path` is where they were read from."""
+    """A user's providers, in the order of the file. `path` is where they were read from.
+
+    `filecoin`: how storage is paid for on Filecoin; None: those of kind filecoin are read from, and asked for nothing.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     format: int = FORMAT
     providers: tuple[Provider, ...]
     path: Path | None = None
+    filecoin: Filecoin | None = None
 
     @classmethod
     def load(cls, path: Path) -> Roster:
@@ -231,19 +237,22 @@ class Roster(BaseModel):
                 hint="update holdfast",
             )
         for key in document:
-            if key not in ("format", "provider"):
-                raise ConfigError(f"{origin}: {unknown_key(key, ('format', 'provider'))}")
-        entries = document.get("provider")
-        if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-            raise ConfigError(f"{origin}: expected one [[provider]] table or more")
+            if key not in _TABLES:
+                raise ConfigError(f"{origin}: {unknown_key(key, _TABLES)}")
         context = {"folder": path.parent if path else None}
+        filecoin = _filecoin(document["filecoin"], origin, context) if "filecoin" in document else None
+        entries = document.get("provider", [] if filecoin else None)
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ConfigError(f"{origin}: expected one [[provider]] table or more")
+        if not entries and filecoin is None:
+            raise ConfigError(f"{origin}: expected one [[provider]] table or more")
         providers: dict[str, Provider] = {}
         for number, entry in enumerate(entries, 1):
             provider = _provider(entry, f"{origin}: {_called(number, entry)}", context)
             if provider.name in providers:
                 raise ConfigError(f"{origin}: {_called(number, entry)}: name: another provider already has it")
             providers[provider.name] = provider
-        return cls(format=version, providers=tuple(providers.values()), path=path)
+        return cls(format=version, providers=tuple(providers.values()), path=path, filecoin=filecoin)
 
 
 def write_roster(providers: Iterable[Provider]) -> str:
@@ -275,6 +284,13 @@ def _provider(entry: dict[str, Any], where: str, context: dict[str, Path | None]
         return Provider.model_validate(entry, context=context)
     except ValidationError as error:
         raise ConfigError(f"{where}: {first_problem(error, Provider.model_fields)}") from None
+
+
+def _filecoin(table: object, origin: str, context: dict[str, Path | None]) -> Filecoin:
+    try:
+        return Filecoin.model_validate(table, context=context)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: [filecoin]: {first_problem(error, Filecoin.model_fields)}") from None
 
 
 def _extra_headers(text: str) -> dict[str, str] | str:

@@ -43,6 +43,7 @@ class Reply:
     body: bytes
     content_type: str = ""
     authorized: bool = False
+    location: str = ""
 
 
 class Control:
@@ -78,7 +79,7 @@ class Control:
         }
         url, name = self.provider.url.rstrip("/") + target, self.provider.name
         try:
-            status, kind, answer = _run(
+            status, kind, location, answer = _run(
                 _request(method, url, sent, body, self._context(), _proxy(url), max_bytes, timeout_s, cut)
             )
         except TimeoutError as error:
@@ -89,7 +90,7 @@ class Control:
             raise UnreachableError(f"{name} cannot be reached: {error.status} on the way, from a proxy") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UnreachableError(f"{name} cannot be reached: {error or type(error).__name__}") from error
-        return Reply(status, answer, kind, "Authorization" in sent)
+        return Reply(status, answer, kind, "Authorization" in sent, location)
 
     def _context(self) -> ssl.SSLContext | None:
         if urlsplit(self.provider.url).scheme != "https":
@@ -118,7 +119,7 @@ def refusal(name: str, reply: Reply, reason: str, what: str) -> ConfigError | Pe
 async def _request(
     method: str, url: str, headers: Mapping[str, str], data: bytes | None, tls: ssl.SSLContext | None,
     proxy: str | None, max_bytes: int, timeout_s: float, cut: str,
-) -> tuple[int, str, bytes]:  # fmt: skip
+) -> tuple[int, str, str, bytes]:  # fmt: skip
     timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
     async with (
         aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
@@ -136,7 +137,7 @@ async def _request(
                 if cut and cut in kind:
                     break
                 raise OversizeError(f"the answer is longer than {max_bytes} bytes")
-        return answer.status, kind, bytes(body[:max_bytes])
+        return answer.status, kind, answer.headers.get("Location", ""), bytes(body[:max_bytes])
 
 
 def _proxy(url: str) -> str | None:

@@ -1,4 +1,4 @@
-"""For Filecoin: `piece cid`, `piece pack`, `piece manifest`, `piece audit`."""
+"""For Filecoin: `piece cid`, `piece pack`, `piece manifest`; and the commands of `piece_audit` and `piece_pay`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..configs.sizes import format_size
 from .options import AsJson, Repo, repo_path
 from .output import emit, progress, warn
 from .piece_audit import audit
+from .piece_pay import fund, providers, quote
 from .reader import Uri
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def register(app: typer.Typer) -> None:
     piece.command("pack")(pack)
     piece.command("manifest")(manifest)
     piece.command("audit")(audit)
+    piece.command("providers")(providers)
+    piece.command("quote")(quote)
+    piece.command("fund")(fund)
     app.add_typer(piece, name="piece")
 
 

@@ -12,6 +12,7 @@ import typer
 
 from ..configs.errors import ConfigError
 from .auditor import verdict_lines
+from .chain_audit import chain_document, chain_words, read_chain
 from .key import PassphraseFile, keys_of, read_passphrase
 from .options import AllowNet, AsJson, Deadline, From, Repo, RosterFile, deadline_s, guard
 from .output import emit, progress
@@ -40,12 +41,24 @@ def audit(
     replay: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Check the signature of this report, and ask the same again.")
     ] = None,
+    data_sets: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--data-set", metavar="N", help="A data set of the chain to look at, whoever pays; again for more."
+        ),
+    ] = None,
+    chain_only: Annotated[
+        bool, typer.Option("--chain-only", help="Read the chain, and ask providers nothing.")
+    ] = False,
     deadline: Deadline = None,
     allow_net: AllowNet = None,
     repo: Repo = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask providers of Filecoin for parts of pieces drawn at random, and hash them; exit 1 if any fails."""
+    """Ask providers of Filecoin for parts of pieces drawn at random, and hash them; exit 1 if any fails.
+
+    With a roster that has a [filecoin] table, the chain is read too: are the pieces there, were they proven in time?
+    """
     from ..pipeline.audit.draw import CONFIDENCE
     from ..pipeline.audit.pieces import DEFAULT_SAMPLES, audit_pieces
     from ..pipeline.audit.report import signed_report
@@ -61,6 +74,13 @@ def audit(
         before = _replay(replay, made)
         seed, samples, signed_by = before.seed, before.samples, str(before.signer)
     asked_at = datetime.now(UTC).isoformat(timespec="seconds")
+    chain = read_chain(made, roster, data_sets or [], must=chain_only)
+    if chain_only:
+        if replay is not None or report is not None:
+            raise ConfigError("--chain-only goes without --report and --replay", hint="they are of what was asked")
+        assert chain is not None
+        emit({"root": str(made.root)} | chain_document(chain), as_json=as_json, words="\n".join(chain_words(chain)))
+        raise typer.Exit(0 if chain.ok else 1)
     with progress("auditing", unit="answers") as update:
         found = audit_pieces(
             made,
@@ -71,7 +91,7 @@ def audit(
             on_progress=update,
         )
     if report is not None and signer is not None:
-        write_atomic(report, signed_report(found, made, asked_at, signer))
+        write_atomic(report, signed_report(found, made, asked_at, signer, chain_document(chain) if chain else {}))
     document = {
         "root": str(found.root),
         "seed": found.seed,
@@ -79,18 +99,21 @@ def audit(
         "pieces": found.files,
         "total_bytes": found.total_bytes,
         "confidence": CONFIDENCE,
-        "ok": found.ok,
+        "ok": found.ok and (chain is None or chain.ok),
         "providers": [asdict(provider) | {"ok": provider.ok} for provider in found.providers],
     }
     head = f"{found.samples} parts of {found.files} pieces of {found.root}, drawn from the seed {found.seed}"
     words = [head, *verdict_lines(found)]
+    if chain is not None:
+        document |= chain_document(chain)
+        words += chain_words(chain)
     if signed_by is not None:
         document["replay_of"] = signed_by
         words.append(f"  the report that was replayed is signed by {signed_by}")
     if report is not None:
         words.append(f"  → {report}")
     emit(document, as_json=as_json, words="\n".join(words))
-    if not found.ok:
+    if not document["ok"]:
         raise typer.Exit(1)
 
 

@@ -68,8 +68,15 @@ def add(
             raise ConfigError("--token-file goes with --to URL", hint="a roster names the token of each provider")
         keepers = read_keepers(roster, wait or "1h")
         if len(wanted) > 1:
+            if keepers.pieces is not None:
+                raise ConfigError(
+                    "a roster with [filecoin] takes one URI at a time",
+                    hint="each is packed into pieces of its own: name one, or take the table out",
+                )
             show_many(
-                place_many_with(keepers, wanted, repo_path(repo), origins, wait or "1h"), len(wanted), as_json=as_json
+                place_many_with(keepers.targets, wanted, repo_path(repo), origins, wait or "1h"),
+                len(wanted),
+                as_json=as_json,
             )
             return
         ((root, called),) = wanted.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +16,10 @@ from ..configs.sizes import format_size, parse_duration
 from .output import emit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..configs.roster import Provider
+    from ..pipeline.place.pieces import PieceKeepers
     from ..pipeline.place.state import Placed
     from ..storage.cid import CID
 
@@ -35,28 +37,41 @@ def roster_of(to: str | None) -> Path | None:
     return None if to is None or to.startswith(("http://", "https://")) else Path(to)
 
 
-def read_keepers(roster: Path, wait: str = "1h") -> list[Provider]:
+@dataclass(frozen=True)
+class Keepers:
+    """Who of a roster keeps data: pin targets, and Filecoin, if the roster says how it is paid."""
+
+    targets: Sequence[Provider] = ()
+    pieces: PieceKeepers | None = None
+
+
+def read_keepers(roster: Path, wait: str = "1h") -> Keepers:
     """Those of a roster who keep data. Raises `ConfigError`, also for a `--wait` that is no time: before the work."""
     from ..configs.roster import Roster
+    from ..pipeline.place.pieces import PieceKeepers
     from ..pipeline.place.place import keepers_of
 
     parse_duration(wait)
-    return keepers_of(Roster.load(roster))
+    loaded = Roster.load(roster)
+    return Keepers(keepers_of(loaded), PieceKeepers.of(loaded))
 
 
 def place_with(
-    providers: Sequence[Provider], root: CID, name: str, repo: Path, origins: Sequence[str] | None, wait: str
+    keepers: Keepers, root: CID, name: str, repo: Path, origins: Sequence[str] | None, wait: str
 ) -> list[Placed]:
     """Have them all keep it; each change of state is a line on a terminal."""
     from ..pipeline.place.place import place
     from ..pipeline.place.placing import PlaceOptions
     from ..storage.blocks.disk import DiskStore
 
-    if not providers:
+    if not keepers.targets and keepers.pieces is None:
         return []
     options = PlaceOptions(tuple(origins or ()), parse_duration(wait))
     with DiskStore(repo).open(create=False) as store:
-        return place(store, root, name, providers, placements_of(repo), options=options, on_placed=_say)
+        return place(
+            store, root, name, keepers.targets, placements_of(repo), pieces=keepers.pieces, options=options,
+            on_placed=_say,
+        )  # fmt: skip
 
 
 def show_placed(placed: Sequence[Placed], *, as_json: bool) -> None:
@@ -74,7 +89,7 @@ def list_pins(roster: Path, *, as_json: bool) -> None:
 
     found: list[dict[str, Any]] = []
     words, silent = [], False
-    for provider in read_keepers(roster):
+    for provider in read_keepers(roster).targets:
         target = target_of(provider, os.environ)
         try:
             pins = target.ls()
@@ -101,7 +116,7 @@ def remove_pins(which: str, roster: Path, repo: Path, *, as_json: bool) -> None:
 
     placements, root = placements_of(repo), _root(which)
     removed, problems = [], []
-    for provider in read_keepers(roster):
+    for provider in read_keepers(roster).targets:
         target = target_of(provider, os.environ)
         try:
             for pin in target.ls(root):
@@ -123,18 +138,18 @@ def remove_pins(which: str, roster: Path, repo: Path, *, as_json: bool) -> None:
 def show_state(which: str | None, roster: Path | None, repo: Path, *, as_json: bool) -> None:
     """What was noted: row by row for one root or name; how many of each for all."""
     placements = placements_of(repo)
-    names = None if roster is None else {provider.name for provider in read_keepers(roster)}
+    names = None if roster is None else _names(read_keepers(roster))
     if which is not None:
         root = _root(which)
         rows = placements.of(root) if root else [one for one in placements.of() if which in (one.name, one.requestid)]
-        rows = [one for one in rows if names is None or one.provider in names]
+        rows = [one for one in rows if names is None or names(one.provider)]
         if not rows:
             raise ConfigError(
                 f"nothing is noted of {which!r}", hint="`holdfast pin add URI --to ROSTER` asks providers"
             )
         show_placed(rows, as_json=as_json)
         return
-    tally = [one for one in placements.tally() if names is None or one.provider in names]
+    tally = [one for one in placements.tally() if names is None or names(one.provider)]
     document = {
         "providers": [
             {"provider": one.provider, "state": one.status.value, "roots": one.roots, "proven": one.proven}
@@ -166,7 +181,7 @@ def placed_line(one: Placed) -> str:
     far = ""
     if one.done_bytes:
         total = f" of {format_size(one.total_bytes)}" if one.total_bytes else ""
-        far = f", {format_size(one.done_bytes)}{total} {'sent' if one.kind == 'kubo' else 'fetched'}"
+        far = f", {format_size(one.done_bytes)}{total} {'sent' if one.kind in ('kubo', 'filecoin') else 'fetched'}"
     proof = f", {one.leaves} leaves read back" if one.counts else ""
     return f"{one.provider} ({one.kind}): {one.status.value}{far}{proof}{f': {one.message}' if one.message else ''}"
 
@@ -176,6 +191,15 @@ def placements_of(repo: Path) -> Any:
     from ..pipeline.place.state import Placements
 
     return Placements(repo / "placements.sqlite")
+
+
+def _names(keepers: Keepers) -> Callable[[str], bool]:
+    """Whether a row is of one of them; those that were chosen out of a registry are named by their numbers there."""
+    known = {one.name for one in keepers.targets}
+    if keepers.pieces is None:
+        return known.__contains__
+    known |= {one.name for one in keepers.pieces.entries}
+    return lambda name: name in known or name.startswith("filecoin/")
 
 
 def _root(text: str) -> CID | None:

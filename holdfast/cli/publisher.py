@@ -10,7 +10,7 @@ import typer
 from ..configs.sizes import format_size, parse_size
 from .options import AsJson, Repo, repo_path
 from .output import emit, progress
-from .placing import Origins, Wait, place_with, placed_document, placed_line, read_keepers
+from .placing import Keepers, Origins, Wait, place_with, placed_document, placed_line, read_keepers
 
 if TYPE_CHECKING:
     from ..pipeline.options import Dtype, Format
@@ -48,7 +48,9 @@ def publish(
     """Hash a folder where it lies (or pack it), and keep its root in a repository; exit 1 if a provider does not."""
     from ..pipeline.publish import publish as run
 
-    keepers = read_keepers(to, wait) if to is not None else []  # a bad roster is said before the work, not after it
+    keepers = (
+        read_keepers(to, wait) if to is not None else Keepers()
+    )  # a bad roster is said before the work, not after it
     with progress("publishing") as update:
         result = run(
             src,

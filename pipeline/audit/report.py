@@ -6,6 +6,7 @@ Canonical JSON without floats. The signature (Ed25519, the key of a name) is ove
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,10 @@ class Replay:
     samples: int
 
 
-def signed_report(result: AuditResult, manifest: PieceManifest, at: str, key: PrivateKey) -> bytes:
-    """The document. `at`: when it was asked (ISO 8601)."""
+def signed_report(
+    result: AuditResult, manifest: PieceManifest, at: str, key: PrivateKey, chain: Mapping[str, Any] | None = None
+) -> bytes:
+    """The document. `at`: when it was asked (ISO 8601). `chain`: what was read there, and at which block."""
     providers = [
         {
             "name": one.name, "url": one.url, "verdict": one.verdict, "failed": one.failed, "verdicts": one.verdicts,
@@ -43,7 +46,7 @@ def signed_report(result: AuditResult, manifest: PieceManifest, at: str, key: Pr
     ]  # fmt: skip
     report = {
         "at": at, "format": FORMAT, "root": str(result.root), "seed": result.seed, "samples": result.samples,
-        "pieces": [str(piece.cid) for piece in manifest.pieces], "providers": providers,
+        "pieces": [str(piece.cid) for piece in manifest.pieces], "providers": providers, **(chain or {}),
     }  # fmt: skip
     signature = key.sign(_SIGNED + canonical_json(report))
     return canonical_json({"report": report, "signature": signature.hex(), "signer": str(key.name)})

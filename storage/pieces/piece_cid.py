@@ -98,6 +98,11 @@ class PieceCID:
         return 32 << self.height
 
     @property
+    def leaves(self) -> int:
+        """Leaves of 32 bytes that hold any of the payload: what PDP counts, and draws challenges from."""
+        return (1 << self.height) - (128 * self.padding // 127 >> 5)
+
+    @property
     def v1(self) -> CID:
         """The CID of version 1: the root alone."""
         multihash = uvarint(SHA2_256_TRUNC254_PADDED) + uvarint(32) + self.root

@@ -1,0 +1,78 @@
+"""What `piece audit` reads from Filecoin's chain, as JSON and in words."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..configs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..pipeline.audit.chain import ChainAudit
+    from ..storage.pieces.manifest import PieceManifest
+
+
+def read_chain(manifest: PieceManifest, roster: Path | None, data_sets: list[int], *, must: bool) -> ChainAudit | None:
+    """What the chain says of a manifest's pieces; None for a roster without a [filecoin] table. `must`: then it raises
+    `ConfigError`. Raises `PeerError` where the chain cannot be read, or endpoints contradict each other.
+    """
+    from ..configs.roster import Roster
+    from ..pipeline.audit.chain import audit_chain
+    from ..pipeline.filecoin.choose import named
+    from ..pipeline.filecoin.plan import payer_of
+    from ..storage.chain.deployment import Deployment
+    from ..storage.chain.registry import providers
+
+    loaded = Roster.load(roster) if roster is not None else None
+    table = loaded.filecoin if loaded is not None else None
+    if table is None or loaded is None:
+        if must or data_sets:
+            raise ConfigError("no roster with a [filecoin] table was given", hint="--roster FILE; see docs/filecoin.md")
+        return None
+    deployment = Deployment.of(table, os.environ)
+    if data_sets:
+        return audit_chain(manifest, deployment, [], None, data_sets=data_sets)
+    payer = table.payer or payer_of(table, os.environ)[1]
+    at = deployment.chain.anchor()
+    known = providers(deployment.chain, deployment.service.addresses(at).registry, at)
+    wanted = [(one.name, named(known, one.url)) for one in loaded.providers if one.kind == "filecoin"]
+    if len(wanted) < table.copies:  # chosen ones: whoever stores anything for this payer
+        taken = {provider.number for _, provider in wanted}
+        ours = {one.provider_id for one in deployment.service.sets_of(payer, at)} - taken
+        wanted += [(f"filecoin/{one.number}", one) for one in known if one.number in ours]
+    if not wanted:
+        raise ConfigError(f"{payer} pays for no data set", hint="name one: --data-set N, or providers in the roster")
+    return audit_chain(manifest, deployment, wanted, payer)
+
+
+def chain_document(found: ChainAudit) -> dict[str, Any]:
+    """As JSON, and as a signed report has it."""
+    block = found.anchor.block
+    return {
+        "chain": {
+            "network": found.network, "chain_id": found.chain_id, "block": block.number, "hash": block.hash,
+            "time": block.time_s, "endpoints": list(found.anchor.witnesses), "silent": list(found.silent),
+            "ok": found.ok,
+            "findings": [asdict(one) | {"verdict": one.verdict.value, "ok": one.ok} for one in found.findings],
+        }
+    }  # fmt: skip
+
+
+def chain_words(found: ChainAudit) -> list[str]:
+    """In words, a line a provider and one a reason."""
+    block = found.anchor.block
+    words = [f"on {found.network}, at block {block.number} ({block.hash[:18]}…):"]
+    for one in found.findings:
+        sets = ", ".join(map(str, one.data_sets)) or "none"
+        proven = f"last proven in epoch {one.last_proven}" if one.last_proven else "never proven"
+        words.append(
+            f"  {one.name}: {one.verdict.value}: {one.pieces} of {one.pieces + len(one.missing)} pieces in data set"
+            f" {sets}, {proven}, {one.proofs} proofs and {one.faults} missed periods in {one.blocks} epochs"
+        )
+        words += [f"    {reason}" for reason in one.reasons]
+    words += [f"  did not answer everything: {url}" for url in found.silent]
+    if len(found.anchor.witnesses) == 1:
+        words.append("  one endpoint only: nothing was compared; name a second one in rpc = […]")
+    return words

@@ -1,0 +1,230 @@
+"""`audit_chain`: what the chain says of a data set's pieces: are they there, were they proven, was a deadline missed?
+
+Reads Eth JSON-RPC at one settled block, without a key. Possession is what is proven there, not that a provider gives
+the bytes to anybody: for that there are challenges (`audit_pieces`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ...storage.chain.agreed import Anchor, DisagreementError
+from ...storage.chain.deployment import Deployment
+from ...storage.chain.events import History, history
+from ...storage.chain.registry import StorageProvider
+from ...storage.chain.warm_storage import DataSetTerms, Proving
+from ...storage.errors import PeerError
+from ...storage.pieces.manifest import PieceManifest
+from ...storage.pieces.piece_cid import PieceCID
+
+DEFAULT_BLOCKS = 30 * 2880  # of history: 30 days of Filecoin's epochs
+_LIVE_BLOCKS = 900  # what most public endpoints still have, where they refuse more
+
+
+class ChainVerdict(StrEnum):
+    """Of one provider, or data set; the worst that holds, from the top."""
+
+    DELETED = "DELETED"
+    REPLACED = "REPLACED"
+    MISSING = "MISSING"
+    LATE = "LATE"
+    UNPROVEN = "UNPROVEN"
+    PROVEN = "PROVEN"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFinding:
+    """`data_sets`: which were looked at. Epochs are block numbers, 0 for never. `blocks`: how far back events
+    were read. `faults`: proving periods without a proof, in that time. `reasons`: in sentences, why it is not PROVEN.
+    """
+
+    name: str
+    data_sets: tuple[int, ...]
+    verdict: ChainVerdict
+    pieces: int
+    missing: tuple[str, ...]
+    last_proven: int
+    deadline: int
+    proofs: int
+    faults: int
+    blocks: int
+    reasons: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong: a data set that is not due yet is in order."""
+        return self.verdict in (ChainVerdict.PROVEN, ChainVerdict.UNPROVEN)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainAudit:
+    """At `anchor`. `silent`: endpoints that did not answer something: then fewer than all agree on it."""
+
+    network: str
+    chain_id: int
+    anchor: Anchor
+    silent: tuple[str, ...]
+    findings: tuple[ChainFinding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every provider is in order."""
+        return all(one.ok for one in self.findings)
+
+
+@dataclass
+class _Tally:
+    """What the data sets of one provider come to."""
+
+    active: set[PieceCID] = field(default_factory=set)
+    removals: set[PieceCID] = field(default_factory=set)
+    reasons: list[tuple[ChainVerdict, str]] = field(default_factory=list)
+    last_proven: int = 0
+    deadline: int = 0
+    proofs: int = 0
+    faults: int = 0
+    blocks: int = 0
+
+
+def audit_chain(
+    manifest: PieceManifest,
+    deployment: Deployment,
+    providers: Sequence[tuple[str, StorageProvider]],
+    payer: str | None,
+    *,
+    data_sets: Sequence[int] = (),
+    blocks: int = DEFAULT_BLOCKS,
+) -> ChainAudit:
+    """Each provider's data sets that `payer` pays for; and `data_sets`, whoever stores and pays for them.
+
+    Raises as `Chain` does: `DisagreementError` where endpoints, or the events and the state of a contract, contradict
+    each other: then nothing is known.
+    """
+    at = deployment.chain.anchor()
+    wanted = tuple(piece.cid for piece in manifest.pieces)
+    findings = []
+    if providers and payer is not None:
+        ours = deployment.service.sets_of(payer, at)
+        for name, provider in providers:
+            sets = [one.number for one in ours if one.provider_id == provider.number]
+            findings.append(_finding(deployment, name, sets, provider.address, wanted, blocks, at))
+    findings += [_finding(deployment, f"data set {number}", [number], None, wanted, blocks, at) for number in data_sets]
+    return ChainAudit(
+        deployment.network.name,
+        deployment.network.chain_id,
+        at,
+        tuple(sorted(deployment.chain.failed)),
+        tuple(findings),
+    )
+
+
+def _finding(
+    deployment: Deployment, name: str, sets: Sequence[int], address: str | None, wanted: tuple[PieceCID, ...],
+    blocks: int, at: Anchor,
+) -> ChainFinding:  # fmt: skip
+    tally = _Tally()
+    for number in sets:
+        _look(deployment, number, address, set(wanted), tally, blocks, at)
+    missing = tuple(str(piece) for piece in wanted if piece not in tally.active)
+    gone = [piece for piece in wanted if piece in tally.removals and piece in tally.active]
+    if missing:
+        words = f"{len(missing)} of {len(wanted)} pieces are in no data set" if sets else "there is no data set"
+        tally.reasons.append((ChainVerdict.MISSING, words))
+    if gone:
+        tally.reasons.append((ChainVerdict.MISSING, f"{len(gone)} pieces are about to be removed"))
+    order = list(ChainVerdict)
+    # a data set that ended is no loss while another one has all the pieces
+    counts = [one for one in tally.reasons if missing or one[0] is not ChainVerdict.DELETED]
+    verdict = min((one for one, _ in counts), key=order.index, default=ChainVerdict.PROVEN)
+    return ChainFinding(
+        name, tuple(sets), verdict, len(wanted) - len(missing), missing, tally.last_proven, tally.deadline,
+        tally.proofs, tally.faults, tally.blocks, tuple(words for _, words in tally.reasons),
+    )  # fmt: skip
+
+
+def _look(
+    deployment: Deployment, number: int, address: str | None, wanted: set[PieceCID], tally: _Tally, blocks: int,
+    at: Anchor,
+) -> None:  # fmt: skip
+    service, verifier = deployment.service, deployment.verifier
+    if not verifier.live(number, at):
+        tally.reasons.append((ChainVerdict.DELETED, f"data set {number} was deleted, or never was"))
+        return
+    state, terms = verifier.state(number, at), service.terms(number, at)
+    active = verifier.pieces(number, at)
+    if not wanted.intersection(active.values()):
+        return  # another dataset's
+    if state.listener != deployment.network.service.lower():
+        tally.reasons.append((ChainVerdict.REPLACED, f"data set {number} belongs to the service {state.listener}"))
+    expected = address or terms.provider
+    if state.provider != expected:
+        tally.reasons.append(
+            (ChainVerdict.REPLACED, f"data set {number} is stored by {state.provider}, not {expected}")
+        )
+    tally.active |= set(active.values())
+    tally.removals |= {active[one] for one in state.removals if one in active}
+    proving = service.proving(number, at)
+    events = _events(deployment, number, blocks, tally, at)
+    _check(number, events, active)
+    tally.last_proven = min(tally.last_proven, state.last_proven) if tally.last_proven else state.last_proven
+    tally.deadline = min(tally.deadline or proving.deadline, proving.deadline)
+    tally.proofs += len(events.proofs) if events else 0
+    tally.faults += sum(one.periods for one in events.faults) if events else 0
+    tally.reasons += _lateness(number, terms, proving, state.last_proven, events, at)
+    new = state.leaves - state.challenge_range
+    if state.last_proven == 0 or new > 0:
+        words = f"{new} leaves of data set {number} were not drawn from yet" if state.last_proven else ""
+        tally.reasons.append((ChainVerdict.UNPROVEN, words or f"data set {number} was not proven yet"))
+
+
+def _lateness(
+    number: int, terms: DataSetTerms, proving: Proving, last_proven: int, events: History | None, at: Anchor
+) -> Iterable[tuple[ChainVerdict, str]]:
+    now = at.block.number
+    if terms.end_epoch:
+        words = f"data set {number} is paid for until epoch {terms.end_epoch} and no longer"
+        yield (ChainVerdict.DELETED if now > terms.end_epoch else ChainVerdict.LATE), words
+    if proving.deadline and now > proving.deadline and not proving.proven:
+        yield ChainVerdict.LATE, f"data set {number} was not proven by epoch {proving.deadline}; it is {now}"
+    missed = sum(one.periods for one in events.faults) if events else 0
+    if missed:
+        yield (
+            ChainVerdict.LATE,
+            f"data set {number} missed {missed} proving periods in the epochs that were read",
+        )
+    if proving.activation and not proving.deadline and last_proven == 0 and now > proving.activation + proving.period:
+        yield ChainVerdict.LATE, f"data set {number} has no deadline, and was never proven"
+
+
+def _events(deployment: Deployment, number: int, blocks: int, tally: _Tally, at: Anchor) -> History | None:
+    """As far back as asked for, or as the endpoints still know."""
+    for depth in (blocks, min(blocks, _LIVE_BLOCKS)):
+        first = max(0, at.block.number - depth)
+        try:
+            found = history(
+                deployment.chain, deployment.network.verifier, deployment.network.service, number, first, at
+            )
+        except DisagreementError:
+            raise
+        except PeerError as error:
+            why = error.message
+            continue
+        tally.blocks = max(tally.blocks, at.block.number - first)
+        return found
+    tally.reasons.append((ChainVerdict.UNPROVEN, f"the events of data set {number} could not be read: {why}"))
+    return None
+
+
+def _check(number: int, events: History | None, active: dict[int, PieceCID]) -> None:
+    """The events are written by the same contract: where its state says something else, one of both is a lie."""
+    if events is None:
+        return
+    for one, (piece, block) in events.added.items():
+        if one in active and active[one] != piece:
+            raise DisagreementError(
+                f"piece {one} of data set {number} is {active[one]}, but {piece} was added in block {block}"
+            )
+        if one not in active and one not in events.removed:
+            raise DisagreementError(f"piece {one} of data set {number} was added, not removed, and is not there")

@@ -1,0 +1,79 @@
+"""`providers`: who stores data sets, where, what they take: ServiceProviderRegistry. Anybody can be in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import OversizeError
+from ..printable import printable
+from .abi import Function
+from .agreed import Anchor, Chain
+
+_PDP = 0  # the product type of proofs of data possession
+_INFO = "(address,address,string,string,bool)"
+_WITH_PRODUCT = f"(uint256,{_INFO},(uint8,string[],bool),bytes[])"
+_BY_TYPE = Function(
+    "getProvidersByProductType", ("uint8", "bool", "uint256", "uint256"), (f"({_WITH_PRODUCT}[],bool)",)
+)
+_PAGE = 20
+_MAX_PROVIDERS = 2_000
+_DEFAULT_MAX_BYTES = 127 << 23
+
+
+@dataclass(frozen=True, slots=True)
+class StorageProvider:
+    """One that says of itself that it stores data sets. `price_tib_day`: in the token's smallest unit; what a service
+    such as FWSS charges is the service's own price. Texts are the provider's, made printable.
+    """
+
+    number: int
+    address: str
+    payee: str
+    name: str
+    url: str
+    location: str
+    min_bytes: int
+    max_bytes: int
+    price_tib_day: int
+    announces: bool
+
+    def takes(self, size: int) -> bool:
+        """Whether a piece of so many bytes is within what it takes."""
+        return self.min_bytes <= size <= self.max_bytes
+
+
+def providers(chain: Chain, registry: str, at: Anchor) -> list[StorageProvider]:
+    """All that are active and name an http(s) URL, by their numbers. Raises as `Chain` does."""
+    found: list[StorageProvider] = []
+    offset = 0
+    while True:
+        data = _BY_TYPE.encode(_PDP, True, offset, _PAGE)
+        page, more = _BY_TYPE.decode(chain.call(registry, data, at))[0]
+        found += [one for entry in page if (one := _provider(entry)) is not None]
+        offset += len(page)
+        if offset > _MAX_PROVIDERS:
+            raise OversizeError(f"the registry names more than {_MAX_PROVIDERS} providers")
+        if not more or not page:
+            return found
+
+
+def _provider(entry: tuple[Any, ...]) -> StorageProvider | None:
+    number, (address, payee, name, _, active), (_, keys, offered), values = entry
+    about = dict(zip(keys, values, strict=False))
+    url = _text(about.get("serviceURL", b"")).rstrip("/")
+    if not active or not offered or not url.startswith(("http://", "https://")):
+        return None
+    return StorageProvider(
+        number, address.lower(), payee.lower(), printable(name, 100), url, _text(about.get("location", b"")),
+        _number(about.get("minPieceSizeInBytes"), 0), _number(about.get("maxPieceSizeInBytes"), _DEFAULT_MAX_BYTES),
+        _number(about.get("storagePricePerTibPerDay"), 0), about.get("ipniIpfs") == b"\x01",
+    )  # fmt: skip
+
+
+def _text(value: bytes) -> str:
+    return printable(value.decode("utf-8", "replace"), 300)
+
+
+def _number(value: bytes | None, default: int) -> int:
+    return default if value is None or len(value) > 32 else int.from_bytes(value, "big")

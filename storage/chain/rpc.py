@@ -1,0 +1,161 @@
+"""`EthRpc`: one Eth JSON-RPC endpoint: reads at a block, logs, and transactions that were signed elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...configs.roster import Provider
+from ..control import Control
+from ..errors import PeerError, UnreachableError, WrongBytesError
+from ..printable import printable
+
+_MAX_ANSWER_BYTES = 32 << 20  # a page of logs of 2,000 blocks, or 200 pieces
+_LOG_BLOCKS = 2_000  # asked for at once; most public endpoints allow as many, and say so where they do not
+_REVERTED = 3  # code of EIP-1474's successor for a call that the contract refused; Lotus and geth use it
+
+
+class RevertError(PeerError):
+    """The contract refused the call. Not raised when the endpoint could not run it."""
+
+    verdict = "REVERTED"
+    retryable = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlockHead:
+    """A block: its number (Filecoin's epoch), its hash, and its time in seconds since 1970."""
+
+    number: int
+    hash: str
+    time_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """An event as a contract emitted it. `topics` and `data` are bytes; position: (block, index in it)."""
+
+    address: str
+    topics: tuple[bytes, ...]
+    data: bytes
+    block: int
+    index: int
+    transaction: str
+
+
+class EthRpc:
+    """Every method raises `PeerError`: `UnreachableError`, `SlowError`, `WrongBytesError`, `RevertError`.
+
+    Numbers and bytes are checked when they come in. Nothing is retried. Calls may come from any thread.
+    """
+
+    def __init__(self, url: str, env: Mapping[str, str] | None = None) -> None:
+        self.url = url
+        self._control = Control(Provider.at(url, "filecoin"), env=env)
+        self._ids = itertools.count(1)
+
+    def ask(self, method: str, *parameters: object) -> Any:
+        """The result of one call, as JSON has it."""
+        number = next(self._ids)
+        body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}).encode()
+        headers = {"Content-Type": "application/json"}
+        reply = self._control.call("POST", "", body, headers=headers, max_bytes=_MAX_ANSWER_BYTES)
+        try:
+            answer: Any = json.loads(reply.body)
+            error = answer.get("error")
+        except (ValueError, RecursionError, AttributeError) as cause:
+            if reply.status >= 400:
+                raise UnreachableError(f"{self.url} answers {reply.status}") from cause
+            raise WrongBytesError(f"{self.url}: the answer to {method} is no JSON object") from cause
+        if error is not None:
+            raise self._refusal(method, error)
+        if answer.get("id") != number or "result" not in answer:
+            raise WrongBytesError(f"{self.url}: the answer to {method} is none to this call")
+        return answer["result"]
+
+    def chain_id(self) -> int:
+        """314: mainnet; 314159: calibration."""
+        return self._number(self.ask("eth_chainId"), "eth_chainId")
+
+    def head(self) -> int:
+        """The number of the newest block."""
+        return self._number(self.ask("eth_blockNumber"), "eth_blockNumber")
+
+    def block(self, number: int) -> BlockHead:
+        """The block of this number on the chain that the endpoint follows now. Epochs without a block have none."""
+        found = self.ask("eth_getBlockByNumber", hex(number), False)
+        if not isinstance(found, dict):
+            raise WrongBytesError(f"{self.url} has no block {number}")
+        at, mark, time_s = found.get("number"), found.get("hash"), found.get("timestamp")
+        if self._number(at, "number") != number or not isinstance(mark, str) or len(mark) != 66:
+            raise WrongBytesError(f"{self.url}: block {number} is another one, or has no hash")
+        return BlockHead(number, mark.lower(), self._number(time_s, "timestamp"))
+
+    def call(self, to: str, data: bytes, block: int) -> bytes:
+        """What a contract answers, as of a block."""
+        found = self.ask("eth_call", {"to": to, "data": "0x" + data.hex()}, hex(block))
+        return self._bytes(found, "eth_call")
+
+    def logs(self, address: str, topics: list[str | None], first: int, last: int) -> list[Log]:
+        """Events of blocks first … last, in order: asked for in pages, in smaller ones where the endpoint refuses."""
+        found: list[Log] = []
+        size, at = _LOG_BLOCKS, first
+        while at <= last:
+            end = min(last, at + size - 1)
+            where = {"address": address, "topics": topics, "fromBlock": hex(at), "toBlock": hex(end)}
+            try:
+                page = self.ask("eth_getLogs", where)
+            except PeerError:
+                if size == 1:
+                    raise
+                size = max(1, size // 4)
+                continue
+            found += self._logs(page, address, at, end)
+            at = end + 1
+        return sorted(found, key=lambda log: (log.block, log.index))
+
+    def _logs(self, page: object, address: str, first: int, last: int) -> list[Log]:
+        if not isinstance(page, list):
+            raise WrongBytesError(f"{self.url}: the answer to eth_getLogs is no list")
+        found = []
+        for entry in page:
+            if not isinstance(entry, dict) or not isinstance(entry.get("topics"), list):
+                raise WrongBytesError(f"{self.url}: a log is not one")
+            log = Log(
+                str(entry.get("address")).lower(),
+                tuple(self._bytes(topic, "topic") for topic in entry["topics"]),
+                self._bytes(entry.get("data"), "data"),
+                self._number(entry.get("blockNumber"), "blockNumber"),
+                self._number(entry.get("logIndex"), "logIndex"),
+                str(entry.get("transactionHash"))[:66],
+            )
+            if log.address != address.lower() or not first <= log.block <= last:
+                raise WrongBytesError(f"{self.url}: a log of {log.address} in block {log.block} was not asked for")
+            found.append(log)
+        return found
+
+    def _refusal(self, method: str, error: object) -> PeerError:
+        code = error.get("code") if isinstance(error, dict) else None
+        message = printable(str(error.get("message") if isinstance(error, dict) else error), 300)
+        if code == _REVERTED or "revert" in message.lower():
+            return RevertError(f"{self.url}: {method}: {message}")
+        return UnreachableError(f"{self.url} refuses {method}: {message}")
+
+    def _number(self, value: object, what: str) -> int:
+        if not isinstance(value, str) or not value.startswith("0x") or not 2 < len(value) <= 66:
+            raise WrongBytesError(f"{self.url}: {what} is no number")
+        try:
+            return int(value, 16)
+        except ValueError as error:
+            raise WrongBytesError(f"{self.url}: {what} is no number") from error
+
+    def _bytes(self, value: object, what: str) -> bytes:
+        try:
+            if not isinstance(value, str) or not value.startswith("0x"):
+                raise ValueError("not hexadecimal")
+            return bytes.fromhex(value[2:])
+        except ValueError as error:
+            raise WrongBytesError(f"{self.url}: {what} is not hexadecimal") from error
