@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.holdfast-setup
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup check format lint types test daemons daemons-if-go npm npm-if-node bench bench-loaders bench-ipfs bench-pieces bench-bad-input crash soak fuzz mutants demo clean
+.PHONY: setup check format lint types test daemons daemons-if-go npm npm-if-node bench bench-loaders bench-ipfs bench-pieces bench-bad-input live-filecoin crash soak fuzz mutants demo clean
 
 setup: $(STAMP)
 
@@ -100,6 +100,10 @@ bench-ipfs: setup daemons
 # What each loader does with a flipped byte, a cut connection, a server that falls silent: make bench-bad-input LOADERS="--only flipped"
 bench-bad-input: setup
 	$(BIN)/python -m benchmarks.loaders.bad_input $(LOADERS)
+
+# Stores 2 MB on Filecoin's calibration network, with your own key: docs/filecoin.md
+live-filecoin: setup
+	$(BIN)/python -m pytest -q -s tests/chain/test_live.py
 
 # CRASH_KILLS=1000 CRASH_SEED=7 make crash: kill -9 at random moments of everything that writes
 CRASH_KILLS ?= 1000

@@ -16,19 +16,28 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
+from holdfast.pipeline.audit.pieces import SubtreeQuestion
 from holdfast.pipeline.pieces.pack import pack
 from holdfast.pipeline.publish import publish
 from holdfast.storage.blocks.car_file import cars
 from holdfast.storage.blocks.disk import DiskStore
+from holdfast.storage.cid import CID, DAG_PB
 from holdfast.storage.pieces import kernel, pure
+from holdfast.storage.pieces.block_table import ROW, BlockTable
 from holdfast.storage.pieces.hasher import PieceHasher
+from holdfast.storage.pieces.manifest import PieceManifest
 from holdfast.storage.pieces.piece import SUBTREE_BYTES, SUBTREE_HEIGHT
+from holdfast.storage.sources.http import Endpoint
+from holdfast.storage.sources.piece import PieceSource
+from holdfast.storage.sources.transfer import Transfer
 
 from .goal import Goal
 from .measure import in_memory, machine
+from .servers import static_host
 
 RESULTS = Path(__file__).parent / "results"
 _SUBTREES = 512  # 533 MB
@@ -49,9 +58,12 @@ def main() -> None:
     python = Goal("CommP in Python, one core", 35, unit="MB/s")
     one_pass = Goal("packing, sha256 and CommP in one pass / the slowest of them alone: rate", 0.6)
     memory = Goal("memory of `piece cid` of 1 GB", 300, at_least=False, unit="MB")
+    challenge = Goal("a range challenge on loopback", 50, at_least=False, unit="ms")
+    moved = Goal("a range challenge: bytes", 1.1, at_least=False, unit="MB")
     with tempfile.TemporaryDirectory(prefix="holdfast-pieces-", dir=in_memory(3 * len(data))) as folder:
         _measure(data, Path(folder), options.rounds, compiled, python, one_pass, memory)
-    found = [compiled, python, one_pass, memory]
+        _challenge(data, Path(folder), options.rounds, challenge, moved)
+    found = [compiled, python, one_pass, memory, challenge, moved]
     RESULTS.mkdir(exist_ok=True)
     document = {
         "machine": machine(),
@@ -92,6 +104,34 @@ def _measure(
             f" in one pass {together:.2f} s",
             file=sys.stderr,
         )
+
+
+def _challenge(data: bytes, folder: Path, rounds: int, challenge: Goal, moved: Goal) -> None:
+    """One after the other, each judged by the layer: asked, received and hashed. 50 a round; the median of a round."""
+    with PieceHasher() as hasher:
+        hasher.update(data)
+        piece = hasher.finish()
+    (folder / "sp/piece").mkdir(parents=True)
+    (folder / f"sp/piece/{piece.cid}").write_bytes(data)
+    manifest = PieceManifest(CID.of(DAG_PB, b""), (piece,), BlockTable(np.empty(0, ROW)))
+    with static_host(folder / "sp") as url:
+        source = PieceSource(url, Endpoint(url), manifest)
+        for number in range(rounds):
+            questions = [SubtreeQuestion(at, piece, (at * 7919 + number) % piece.subtrees) for at in range(50)]
+            times, sizes = [], []
+            for question in questions:
+                transfer = Transfer()
+                times.append(_clocked(lambda ask=question, over=transfer: _right(ask.put(source, over))))
+                start, end = piece.range_of(question.index)
+                sizes.append(end - start)
+            challenge.runs.append(1e3 * median(times))
+            moved.runs.append(max(sizes) / 1e6)
+        source.close()
+
+
+def _right(answer: bool) -> None:
+    if not answer:
+        raise RuntimeError("a right answer was judged wrong")
 
 
 def _clocked(work: Callable[[], object]) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..configs.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ..pipeline.audit.announced import Announcement
     from ..pipeline.audit.chain import ChainAudit
     from ..storage.pieces.manifest import PieceManifest
 
@@ -45,6 +46,28 @@ def read_chain(manifest: PieceManifest, roster: Path | None, data_sets: list[int
     if not wanted:
         raise ConfigError(f"{payer} pays for no data set", hint="name one: --data-set N, or providers in the roster")
     return audit_chain(manifest, deployment, wanted, payer)
+
+
+def read_announced(manifest: PieceManifest, roster: Path | None) -> list[Announcement]:
+    """What providers of a roster say of their announcing, and what its routers know of it; nothing without a router."""
+    from ..configs.roster import Roster
+    from ..pipeline.audit.announced import audit_announced
+    from ..storage.names.router import Router
+
+    entries = Roster.load(roster).providers if roster is not None else ()
+    routers = [Router(one, env=os.environ) for one in entries if one.kind == "router"]
+    providers = [one for one in entries if one.kind == "filecoin"]
+    return audit_announced(manifest, providers, routers, os.environ) if routers else []
+
+
+def announced_words(found: list[Announcement]) -> list[str]:
+    """A line each."""
+    words = []
+    for one in found:
+        said = ", ".join(f"{count} {state or 'not said'}" for state, count in one.said.items()) or "nothing"
+        why = f" ({one.problem})" if one.problem else ""
+        words.append(f"  {one.name}: says {said}; routers name it for {one.found} of {one.asked} blocks{why}")
+    return ["announced to the network's index:", *words] if words else []
 
 
 def chain_document(found: ChainAudit) -> dict[str, Any]:

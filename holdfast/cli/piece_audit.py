@@ -12,7 +12,7 @@ import typer
 
 from ..configs.errors import ConfigError
 from .auditor import verdict_lines
-from .chain_audit import chain_document, chain_words, read_chain
+from .chain_audit import announced_words, chain_document, chain_words, read_announced, read_chain
 from .key import PassphraseFile, keys_of, read_passphrase
 from .options import AllowNet, AsJson, Deadline, From, Repo, RosterFile, deadline_s, guard
 from .output import emit, progress
@@ -107,6 +107,9 @@ def audit(
     if chain is not None:
         document |= chain_document(chain)
         words += chain_words(chain)
+    if announced := read_announced(made, roster):
+        document["announced"] = [asdict(one) for one in announced]
+        words += announced_words(announced)
     if signed_by is not None:
         document["replay_of"] = signed_by
         words.append(f"  the report that was replayed is signed by {signed_by}")

@@ -1,6 +1,6 @@
 """`Curio`: the HTTP interface by which a Filecoin storage provider takes pieces (curio, pdp/README.md).
 
-Upload, find, make a data set of pieces, add to one, fetch from another provider, remove, announce. What it says is its
+Upload, find, make a data set of pieces, add to one, fetch from another provider. What it says is its
 claim: what counts is read from the chain.
 """
 
@@ -120,12 +120,6 @@ class Curio:
             raise WrongBytesError(f"{self.provider.name}: the answer to a pull names no pieces")
         said = {one.get("pieceCid"): one.get("status") for one in found if isinstance(one, dict)}
         return {piece: printable(str(said.get(str(piece), "pending")), 20) for piece in pieces}
-
-    def remove(self, data_set: int, piece_id: int, extra: bytes) -> str:
-        """Have a piece removed at the end of its proving period: the hash of the transaction that it sent."""
-        body = json.dumps({"extraData": "0x" + extra.hex()}).encode()
-        reply = self._control.call("DELETE", f"/pdp/data-sets/{data_set}/pieces/{piece_id}", body, headers=_JSON)
-        return printable(str(self._json(reply, "this piece").get("txHash", "")), 66)
 
     def announced(self, piece: PieceCID) -> str:
         """How far the announcing of a piece to the network's index is, in the provider's words; "" if it does none."""
