@@ -15,7 +15,7 @@ from ...storage.chain.deployment import Deployment
 from ...storage.chain.events import History, history
 from ...storage.chain.registry import StorageProvider
 from ...storage.chain.warm_storage import DataSetTerms, Proving
-from ...storage.errors import PeerError
+from ...storage.errors import PeerError, UnavailableError
 from ...storage.pieces.manifest import PieceManifest
 from ...storage.pieces.piece_cid import PieceCID
 
@@ -111,6 +111,11 @@ def audit_chain(
             sets = [one.number for one in ours if one.provider_id == provider.number]
             findings.append(_finding(deployment, name, sets, provider.address, wanted, blocks, at))
     findings += [_finding(deployment, f"data set {number}", [number], None, wanted, blocks, at) for number in data_sets]
+    if not deployment.chain.still(at):
+        raise UnavailableError(
+            f"the chain was reorganised while it was read: block {at.block.number} is another one now",
+            hint="say it again; more confirmations in [filecoin] make this rarer",
+        )
     return ChainAudit(
         deployment.network.name,
         deployment.network.chain_id,

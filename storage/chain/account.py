@@ -17,8 +17,6 @@ _ALLOWANCE = Function("allowance", ("address", "address"), ("uint256",))
 APPROVE = Function("approve", ("address", "uint256"), ("bool",))
 DEPOSIT = Function("deposit", ("address", "address", "uint256"))
 APPROVE_OPERATOR = Function("setOperatorApproval", ("address", "address", "bool", "uint256", "uint256", "uint256"))
-LOGIN = Function("login", ("address", "uint256", "bytes32[]", "string"))
-REVOKE = Function("revoke", ("address", "bytes32[]", "string"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 from ..cid import CID
 from ..errors import FormatError, OversizeError, WrongBytesError
 from ..pieces.piece_cid import PieceCID
-from .abi import Function
+from .abi import Function, decode
 from .agreed import Anchor, Chain
 from .rpc import RevertError
 
@@ -27,8 +27,9 @@ _RANGE = Function("getChallengeRange", ("uint256",), ("uint256",))
 _NEXT = Function("getNextChallengeEpoch", ("uint256",), ("uint256",))
 _PROVEN = Function("getDataSetLastProvenEpoch", ("uint256",), ("uint256",))
 _REMOVALS = Function("getScheduledRemovals", ("uint256",), ("uint256[]",))
-_BY_CURSOR = Function("getActivePiecesByCursor", ("uint256",) * 3, ("(bytes)[]", "uint256[]", "bool"))  # from 3.2.0 on
-_BY_OFFSET = Function("getActivePieces", ("uint256",) * 3, ("(bytes)[]", "uint256[]", "bool"))
+ACTIVE = ("(bytes)[]", "uint256[]", "bool")
+_BY_CURSOR = Function("getActivePiecesByCursor", ("uint256",) * 3, ACTIVE)  # from 3.2.0 on
+_BY_OFFSET = Function("getActivePieces", ("uint256",) * 3, ACTIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +84,27 @@ class PdpVerifier:
         found: dict[int, PieceCID] = {}
         start = 0
         while True:
-            cids, ids, more = self._read(function, at, number, start, _PAGE)
-            if len(cids) != len(ids) or (more and not ids) or any(one in found for one in ids):
+            answer = self._chain.call(self.address, function.encode(number, start, _PAGE), at)
+            page, more = read_page(answer)
+            if (more and not page) or not found.keys().isdisjoint(page):
                 raise WrongBytesError(f"the pages of data set {number} do not go on")
-            found.update(zip(ids, (piece_of(data) for (data,) in cids), strict=True))
+            found |= page
             if len(found) > MAX_ACTIVE_PIECES:
                 raise OversizeError(f"data set {number} has more than {MAX_ACTIVE_PIECES} pieces")
             if not more:
                 return found
-            start = max(ids) + 1 if function is _BY_CURSOR else len(found)
+            start = max(page) + 1 if function is _BY_CURSOR else len(found)
 
     def _read(self, function: Function, at: Anchor, *values: int) -> tuple[Any, ...]:
         return function.decode(self._chain.call(self.address, function.encode(*values), at))
+
+
+def read_page(data: bytes) -> tuple[dict[int, PieceCID], bool]:
+    """Active pieces by their ids, as a contract answers, and whether there are more. Raises `WrongBytesError`."""
+    cids, ids, more = decode(ACTIVE, data, "active pieces")
+    if len(cids) != len(ids) or len(set(ids)) != len(ids):
+        raise WrongBytesError(f"{len(ids)} ids of {len(cids)} pieces")
+    return dict(zip(ids, (piece_of(one) for (one,) in cids), strict=True)), more
 
 
 def piece_of(data: bytes) -> PieceCID:

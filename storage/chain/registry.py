@@ -13,9 +13,7 @@ from .agreed import Anchor, Chain
 _PDP = 0  # the product type of proofs of data possession
 _INFO = "(address,address,string,string,bool)"
 _WITH_PRODUCT = f"(uint256,{_INFO},(uint8,string[],bool),bytes[])"
-_BY_TYPE = Function(
-    "getProvidersByProductType", ("uint8", "bool", "uint256", "uint256"), (f"({_WITH_PRODUCT}[],bool)",)
-)
+BY_TYPE = Function("getProvidersByProductType", ("uint8", "bool", "uint256", "uint256"), (f"({_WITH_PRODUCT}[],bool)",))
 _PAGE = 20
 _MAX_PROVIDERS = 2_000
 _DEFAULT_MAX_BYTES = 127 << 23
@@ -48,14 +46,22 @@ def providers(chain: Chain, registry: str, at: Anchor) -> list[StorageProvider]:
     found: list[StorageProvider] = []
     offset = 0
     while True:
-        data = _BY_TYPE.encode(_PDP, True, offset, _PAGE)
-        page, more = _BY_TYPE.decode(chain.call(registry, data, at))[0]
-        found += [one for entry in page if (one := _provider(entry)) is not None]
-        offset += len(page)
+        data = BY_TYPE.encode(_PDP, True, offset, _PAGE)
+        page, count, more = read_page(chain.call(registry, data, at))
+        found += page
+        offset += count
         if offset > _MAX_PROVIDERS:
             raise OversizeError(f"the registry names more than {_MAX_PROVIDERS} providers")
-        if not more or not page:
+        if not more or not count:
             return found
+
+
+def read_page(data: bytes) -> tuple[list[StorageProvider], int, bool]:
+    """Providers as a contract answers, how many entries they were, and whether there are more. Raises
+    `WrongBytesError`.
+    """
+    page, more = BY_TYPE.decode(data)[0]
+    return [one for entry in page if (one := _provider(entry)) is not None], len(page), more
 
 
 def _provider(entry: tuple[Any, ...]) -> StorageProvider | None:

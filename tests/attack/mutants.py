@@ -235,6 +235,40 @@ MUTANTS = [
         "tests/pipeline/audit/test_pieces.py",
     ),
     Mutant(
+        "a nonce is drawn, and does not follow from the message", "pipeline/filecoin/copying.py",
+        'return int.from_bytes(keccak256(text.encode() + content), "big")',
+        'return int.from_bytes(__import__("os").urandom(32), "big")',
+        "tests/chain/test_storing.py -k lost_journal",
+    ),
+    Mutant(
+        "a ceiling is only shown", "pipeline/place/pieces.py", "        refuse(self._plan)\n", "",
+        "tests/chain/test_commands.py -k ceiling",
+    ),
+    Mutant(
+        "another tool's data sets are added to", "pipeline/filecoin/standing.py",
+        ".get(SOURCE_KEY) != table.source", ".get(SOURCE_KEY) == 1", "tests/chain/test_foreign_clients.py",
+    ),
+    Mutant(
+        "one endpoint is believed whatever another says", "storage/chain/agreed.py",
+        "            if found != first:\n", "            if False:\n", "tests/chain/test_chain_audit.py -k contradict",
+    ),
+    Mutant(
+        "a provider that was replaced is none", "pipeline/audit/chain.py",
+        "    if state.provider != expected:\n", "    if False:\n", "tests/chain/test_chain_audit.py -k replaced",
+    ),
+    Mutant(
+        "a missed deadline is none", "pipeline/audit/chain.py", "now > proving.deadline and not proving.proven",
+        "False", "tests/chain/test_chain_audit.py -k missed",
+    ),
+    Mutant(
+        "pieces about to be removed are kept", "pipeline/audit/chain.py", "    if gone:\n", "    if False:\n",
+        "tests/chain/test_chain_audit.py -k removed",
+    ),
+    Mutant(
+        "events that the state denies are believed", "pipeline/audit/chain.py",
+        "and one not in events.removed:", "and False:", "tests/chain/test_chain_audit.py -k state_denies",
+    ),
+    Mutant(
         "leaves that never come are waited for", "loaders/shard_file.py", "if futile > _FUTILE:", "if False:",
         "tests/loaders/test_fetcher_files.py -k never_come",
     ),
@@ -249,6 +283,7 @@ def main(words: list[str]) -> int:
         for room in ROOMS:
             shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
+        (copy / "build").symlink_to(ROOT / "build")  # the programs of others that tests start
         # `holdfast` of the copy comes before the one that is installed: its rooms are links in one folder
         (copy / "path/holdfast").mkdir(parents=True)
         for part in [

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 
 from holdfast.pipeline.audit.chain import ChainFinding, ChainVerdict, audit_chain
+from holdfast.storage.chain.abi import hexadecimal
 from holdfast.storage.chain.agreed import DisagreementError
 from holdfast.storage.chain.deployment import Deployment
-from holdfast.storage.chain.events import history
+from holdfast.storage.chain.events import REMOVED, history
 from holdfast.storage.chain.registry import providers
 from holdfast.storage.chain.rpc import EthRpc
 from holdfast.storage.chain.typed_data import removal_data
 from holdfast.storage.chain.wallet import Wallet
-from holdfast.storage.errors import PeerError, UnreachableError, WrongBytesError
+from holdfast.storage.errors import PeerError, UnavailableError, UnreachableError, WrongBytesError
 from holdfast.storage.pieces.manifest import PieceManifest
 from support.chain.anvil import Anvil
 from support.chain.curio import REMOVE, CurioServer, curio
@@ -287,6 +288,22 @@ def test_an_endpoint_of_another_chain_with_another_block(onchain: Onchain, store
         look(onchain, stored, rpc=[other])
 
 
+def test_a_chain_that_changes_while_it_is_read(onchain: Onchain, stored: PieceManifest) -> None:
+    seen: list[str] = []
+
+    def turn(request: dict[str, Any], answer: Any) -> Any:
+        if request["method"] == "eth_getBlockByNumber":
+            seen.append(request["params"][0])
+            if len(seen) > 1:
+                answer["result"]["hash"] = "0x" + "cd" * 32
+        return answer
+
+    deployment = Deployment.of(onchain.table(), ENV)
+    with proxy(onchain.anvil.url, turn) as url, pytest.raises(UnavailableError, match="reorganised while it was read"):
+        audit_chain(stored, Deployment.of(onchain.table(rpc=[url]), ENV), [], None, data_sets=[1])
+    assert audit_chain(stored, deployment, [], None, data_sets=[1]).ok
+
+
 def test_an_endpoint_that_is_down_is_named_and_passed_over(onchain: Onchain, stored: PieceManifest) -> None:
     down = "http://127.0.0.1:9"
     deployment = Deployment.of(onchain.table(rpc=[down, onchain.anvil.url]), ENV)
@@ -325,3 +342,21 @@ def test_answers_that_are_none_are_typed_errors(onchain: Onchain, body: Any) -> 
     with proxy(onchain.anvil.url, lambda _request, _answer: body) as url, pytest.raises(PeerError) as caught:
         EthRpc(url, {}).head()
     assert caught.value.message.isprintable()
+
+
+def test_events_that_the_state_denies(onchain: Onchain, one: CurioServer, stored: PieceManifest) -> None:
+    """A lone endpoint that hides a piece's removal, or shows one that is not: the contract would contradict itself."""
+    deployment = Deployment.of(onchain.table(), ENV)
+    client_id = deployment.service.terms(1, deployment.chain.anchor()).client_id
+    extra = removal_data(deployment.domain, Wallet.of(PAYER_KEY, "a test"), client_id, [1])
+    onchain.anvil.transact(one.account, onchain.verifier, REMOVE.encode(1, [1], extra))
+    one.begin(1)
+    onchain.anvil.mine(2)
+
+    def hide(request: dict[str, Any], answer: Any) -> Any:
+        if request["method"] == "eth_getLogs":
+            answer["result"] = [log for log in answer["result"] if log["topics"][0] != hexadecimal(REMOVED.topic)]
+        return answer
+
+    with proxy(onchain.anvil.url, hide) as url, pytest.raises(DisagreementError, match="was added, not removed"):
+        look(onchain, stored, rpc=[url])

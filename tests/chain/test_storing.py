@@ -11,7 +11,7 @@ from holdfast.configs.filecoin import Filecoin
 from holdfast.configs.roster import Provider
 from holdfast.pipeline.filecoin.journal import State
 from holdfast.pipeline.filecoin.keep import refuse
-from holdfast.storage.chain.account import LOGIN
+from holdfast.storage.chain.abi import Function
 from holdfast.storage.chain.typed_data import permission
 from holdfast.storage.errors import ConfigError, PeerError, UnavailableError, WithheldError
 from holdfast.storage.pieces.car_piece import piece_bytes
@@ -19,6 +19,7 @@ from support.chain.curio import CurioServer
 from support.chain.deploy import USDFC, Onchain
 from support.chain.stored import ENV, PIECES, dataset, journal, keeping, pace, times_paid
 
+LOGIN = Function("login", ("address", "uint256", "bytes32[]", "string"))
 SESSION_KEY = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
 
 

@@ -6,7 +6,7 @@ and must give the same bytes.
 
 from __future__ import annotations
 
-from . import content_targets, document_targets, loader_targets, name_targets, piece_targets  # noqa: F401 - they register theirs
+from . import chain_targets, content_targets, document_targets, loader_targets, name_targets, piece_targets  # noqa: F401 - they register theirs
 from .target import TARGETS, Target, found_inputs
 
 __all__ = ["TARGETS", "Target", "found_inputs"]
