@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,9 @@ def test_what_cannot_be_read(command: Command, tmp_path: Path) -> None:
 def test_a_dataset_becomes_pieces_and_comes_back_out_of_them(
     dataset: Dataset, command: Command, tmp_path: Path
 ) -> None:
-    packed = command("piece", "pack", dataset.uri, "-o", tmp_path / "cars", "--repo", dataset.repo, "--json").json()
+    repo = tmp_path / "repo"  # a copy: what is pinned here, other tests do not count
+    shutil.copytree(dataset.repo, repo)
+    packed = command("piece", "pack", dataset.uri, "-o", tmp_path / "cars", "--repo", repo, "--json").json()
     made = command(
         "piece", "manifest", dataset.uri, "-o", tmp_path / "manifest", "--repo", dataset.repo, "--json"
     ).json()
@@ -71,7 +74,7 @@ def test_a_dataset_becomes_pieces_and_comes_back_out_of_them(
         car = tmp_path / "cars" / f"{piece['cid']}.car"
         assert command("piece", "cid", car, "--json").json()["cid"] == piece["cid"]
         car.rename(tmp_path / "sp/piece" / piece["cid"])
-    listed = command("ls", f"ipfs://{packed['manifest']}", "--repo", dataset.repo, "--json").json()
+    listed = command("ls", f"ipfs://{packed['manifest']}", "--repo", repo, "--json").json()
     assert "blocks.bin" in json.dumps(listed)
     with MirrorServer(tmp_path / "sp") as server:
         roster = tmp_path / "r.toml"
@@ -80,8 +83,8 @@ def test_a_dataset_becomes_pieces_and_comes_back_out_of_them(
         )
         assert command("get", dataset.uri, tmp_path / "got", "--roster", roster).code == 0
         assert command("audit", dataset.uri, "--roster", roster, "--samples", "5").code == 0, "leaf by leaf, too"
-        assert command("key", "gen", "me", "--repo", dataset.repo).code == 0
-        asked = ("piece", "audit", tmp_path / "manifest", "--repo", dataset.repo, "--json")
+        assert command("key", "gen", "me", "--repo", repo).code == 0
+        asked = ("piece", "audit", tmp_path / "manifest", "--repo", repo, "--json")
         signed = ("--report", tmp_path / "report.json", "--key", "me")
         found = command(*asked, "--roster", roster, "--samples", "3", *signed).json()
         assert (found["ok"], found["samples"]) == (True, 3)
