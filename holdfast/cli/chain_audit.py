@@ -37,7 +37,7 @@ def read_chain(manifest: PieceManifest, roster: Path | None, data_sets: list[int
         return audit_chain(manifest, deployment, [], None, data_sets=data_sets)
     payer = table.payer or payer_of(table, os.environ)[1]
     at = deployment.chain.anchor()
-    known = providers(deployment.chain, deployment.service.addresses(at).registry, at)
+    known = providers(deployment.chain, deployment.addresses(at).registry, at)
     wanted = [(one.name, named(known, one.url)) for one in loaded.providers if one.kind == "filecoin"]
     if len(wanted) < table.copies:  # chosen ones: whoever stores anything for this payer
         taken = {provider.number for _, provider in wanted}
@@ -45,7 +45,7 @@ def read_chain(manifest: PieceManifest, roster: Path | None, data_sets: list[int
         wanted += [(f"filecoin/{one.number}", one) for one in known if one.number in ours]
     if not wanted:
         raise ConfigError(f"{payer} pays for no data set", hint="name one: --data-set N, or providers in the roster")
-    return audit_chain(manifest, deployment, wanted, payer)
+    return audit_chain(manifest, deployment, wanted, payer, expected=table.copies)
 
 
 def read_announced(manifest: PieceManifest, roster: Path | None) -> list[Announcement]:
@@ -95,6 +95,10 @@ def chain_words(found: ChainAudit) -> list[str]:
             f" {sets}, {proven}, {one.proofs} proofs and {one.faults} missed periods in {one.blocks} epochs"
         )
         words += [f"    {reason}" for reason in one.reasons]
+    if len(found.findings) < found.expected:
+        words.append(
+            f"  {found.expected} copies are wanted: the registry names {len(found.findings)} of their providers"
+        )
     words += [f"  did not answer everything: {url}" for url in found.silent]
     if len(found.anchor.witnesses) == 1:
         words.append("  one endpoint only: nothing was compared; name a second one in rpc = […]")

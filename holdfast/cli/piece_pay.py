@@ -29,7 +29,7 @@ def providers(to: ToRoster, as_json: AsJson = False) -> None:
     keepers = _keepers(to)
     deployment = Deployment.of(keepers.table, os.environ)
     at = deployment.chain.anchor()
-    found = known(deployment.chain, deployment.service.addresses(at).registry, at)
+    found = known(deployment.chain, deployment.addresses(at).registry, at)
     documents = [
         {
             "number": one.number, "name": one.name, "url": one.url, "address": one.address, "location": one.location,
@@ -79,8 +79,9 @@ def fund(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the transactions are signed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Deposit USDFC for storage, and let the storage service spend what is deposited. Three transactions, which cost
-    gas; each is sent only if the chain does not have it yet.
+    """Deposit USDFC for storage, and let the storage service spend what is deposited. Up to three transactions, which
+    cost gas. What is approved already is not approved again; a deposit is made each time: after an error look at the
+    account (`piece quote`) first.
     """
     from ..pipeline.filecoin.fund import fund as run
     from ..pipeline.filecoin.fund import steps

@@ -30,6 +30,7 @@ class ChainVerdict(StrEnum):
     REPLACED = "REPLACED"
     MISSING = "MISSING"
     LATE = "LATE"
+    UNKNOWN = "UNKNOWN"
     UNPROVEN = "UNPROVEN"
     PROVEN = "PROVEN"
 
@@ -67,11 +68,12 @@ class ChainAudit:
     anchor: Anchor
     silent: tuple[str, ...]
     findings: tuple[ChainFinding, ...]
+    expected: int = 0
 
     @property
     def ok(self) -> bool:
-        """Whether every provider is in order."""
-        return all(one.ok for one in self.findings)
+        """Whether every provider is in order, and they are as many as there are to be."""
+        return all(one.ok for one in self.findings) and len(self.findings) >= self.expected
 
 
 @dataclass
@@ -96,6 +98,7 @@ def audit_chain(
     *,
     data_sets: Sequence[int] = (),
     blocks: int = DEFAULT_BLOCKS,
+    expected: int = 0,
 ) -> ChainAudit:
     """Each provider's data sets that `payer` pays for; and `data_sets`, whoever stores and pays for them.
 
@@ -122,6 +125,7 @@ def audit_chain(
         at,
         tuple(sorted(deployment.chain.failed)),
         tuple(findings),
+        expected,
     )
 
 
@@ -168,7 +172,8 @@ def _look(
         tally.reasons.append(
             (ChainVerdict.REPLACED, f"data set {number} is stored by {state.provider}, not {expected}")
         )
-    tally.active |= set(active.values())
+    if not terms.end_epoch or at.block.number <= terms.end_epoch:  # who is paid no longer keeps nothing
+        tally.active |= set(active.values())
     tally.removals |= {active[one] for one in state.removals if one in active}
     proving = service.proving(number, at)
     events = _events(deployment, number, blocks, tally, at)
@@ -191,16 +196,20 @@ def _lateness(
     if terms.end_epoch:
         words = f"data set {number} is paid for until epoch {terms.end_epoch} and no longer"
         yield (ChainVerdict.DELETED if now > terms.end_epoch else ChainVerdict.LATE), words
-    if proving.deadline and now > proving.deadline and not proving.proven:
-        yield ChainVerdict.LATE, f"data set {number} was not proven by epoch {proving.deadline}; it is {now}"
+    # `proven` and the deadline move on only when the provider begins the next period: one that quits never does
+    if proving.deadline and now > proving.deadline + (proving.period if proving.proven else 0):
+        yield ChainVerdict.LATE, f"data set {number} was not proven since epoch {last_proven}; it is {now}"
     missed = sum(one.periods for one in events.faults) if events else 0
     if missed:
         yield (
             ChainVerdict.LATE,
             f"data set {number} missed {missed} proving periods in the epochs that were read",
         )
-    if proving.activation and not proving.deadline and last_proven == 0 and now > proving.activation + proving.period:
-        yield ChainVerdict.LATE, f"data set {number} has no deadline, and was never proven"
+    since = min((block for _, block in events.added.values()), default=now) if events else now
+    if last_proven == 0 and now > since + 2 * proving.period:
+        yield ChainVerdict.LATE, f"data set {number} has had pieces since epoch {since}, and was never proven"
+    if events and events.providers:
+        yield ChainVerdict.REPLACED, f"data set {number} was handed over to {events.providers[-1]}"
 
 
 def _events(deployment: Deployment, number: int, blocks: int, tally: _Tally, at: Anchor) -> History | None:
@@ -218,7 +227,7 @@ def _events(deployment: Deployment, number: int, blocks: int, tally: _Tally, at:
             continue
         tally.blocks = max(tally.blocks, at.block.number - first)
         return found
-    tally.reasons.append((ChainVerdict.UNPROVEN, f"the events of data set {number} could not be read: {why}"))
+    tally.reasons.append((ChainVerdict.UNKNOWN, f"the events of data set {number} could not be read: {why}"))
     return None
 
 

@@ -14,18 +14,27 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ...configs.filecoin import Filecoin
+from ...configs.sizes import format_duration
 from ...storage.chain.abi import keccak256
 from ...storage.chain.deployment import Deployment
 from ...storage.chain.registry import StorageProvider
 from ...storage.chain.typed_data import add_data, create_and_add_data, create_data
 from ...storage.chain.wallet import Wallet
-from ...storage.errors import HoldfastError, PeerError, SlowError, UnavailableError, WithheldError
+from ...storage.errors import (
+    ConfigError,
+    HoldfastError,
+    PeerError,
+    UnavailableError,
+    WithheldError,
+    WrongBytesError,
+)
 from ...storage.pieces.piece_cid import PieceCID
 from ...storage.pins.curio import MAX_PIECES_A_CALL, Curio
 from .journal import CopyState, Journal, Message, State
 from .standing import INDEX_KEY, SOURCE_KEY, Standing, standing
 
 UNCLAIMED_S = 7200  # what a provider keeps that is not committed (curio: PDPUnclaimedUploadKeepHours)
+_MAX_USED = 1000  # times that the same pieces were added and removed
 _COMMIT_AFTER_S = UNCLAIMED_S / 2  # of uploading: then what is there is committed, and the rest comes after it
 
 OnState = Callable[[CopyState], None]
@@ -64,7 +73,8 @@ class Copying:
         again, it goes on. Pieces are noted as failed with what was said.
         """
         try:
-            return self._run(pieces, read, source)
+            with self._journal.alone(self.provider.number):
+                return self._run(pieces, read, source)
         except HoldfastError as error:
             now = [one for one in self._journal.copies(self.provider.number) if one.piece in set(pieces)]
             done = {one.piece for one in now if one.state in (State.COMMITTED, State.PROVEN)}
@@ -86,15 +96,22 @@ class Copying:
             if not missing:
                 return found
             bound = [one for one in found.open if set(one.pieces) & set(missing)]
-            if bound:
-                message = bound[0]
-            elif found.open and found.data_set is None:
-                message = found.open[0]  # it makes the data set that ours are added to
+            waiting = bound or (found.open if found.data_set is None else ())  # one that makes the data set, too
+            if waiting:
+                message = waiting[0]
+                if others := set(message.pieces).difference(pieces):
+                    raise UnavailableError(
+                        f"{self._name}: {len(others)} pieces of something else are in a message that may still be used",
+                        hint="they were not quoted: finish the `pin add` that was cut before, then say this again",
+                    )
             else:
                 free = missing[:MAX_PIECES_A_CALL]
                 if source is None:
                     free = self._upload(free, read)
-                message = self._begin(found, free)
+                begun = self._begin(free)
+                if begun is None:
+                    continue
+                message = begun
             self._finish(message, read, source)
             done.update(message.pieces)
 
@@ -135,19 +152,33 @@ class Copying:
 
         try:
             self._until(done, f"pieces to be fetched from {source}")
-        except (WithheldError, SlowError):  # it does no pulls, or not from there
+        except (PeerError, ConfigError, UnavailableError):  # it does no pulls, or not from there
             return
 
-    def _begin(self, found: Standing, pieces: Sequence[PieceCID]) -> Message:
-        """What is to be signed, written down before it is."""
-        terms, at = found.data_set, self._deployment.chain.anchor()
-        client_id = self._nonce("create", found.sets, b"") if terms is None else terms.client_id
+    def _begin(self, pieces: Sequence[PieceCID]) -> Message | None:
+        """What is to be signed, written down before it is; None where nothing is left, as the chain has it now."""
+        found = self.standing()  # anew: an upload may have taken an hour
+        under_way = {piece for message in found.open for piece in message.pieces}
+        pieces = [piece for piece in found.missing(pieces) if piece not in under_way]
+        if not pieces:
+            return None
+        terms = found.data_set
+        if terms is None:
+            client_id = self._unused(found, lambda number: self._nonce("create", found.sets + number, b""))
+        else:
+            client_id = terms.client_id
         content = b"".join(bytes(piece.v2) for piece in pieces)
-        number = 0
-        while self._deployment.service.used(self._payer, nonce := self._nonce(hex(client_id), number, content), at):
-            number += 1  # they were added once before, and removed since
+        # one that was used: they were added once before, and removed since, for at this block they are not there
+        nonce = self._unused(found, lambda number: self._nonce(hex(client_id), number, content))
         number = 0 if terms is None else terms.number
         return self._journal.write(Message(0, self.provider.number, client_id, nonce, number, tuple(pieces), ""))
+
+    def _unused(self, found: Standing, nonce: Callable[[int], int]) -> int:
+        for number in range(_MAX_USED):
+            self._pace.check()
+            if self._deployment.service.used(self._payer, nonce(number), found.at) is None:
+                return nonce(number)
+        raise WrongBytesError(f"{_MAX_USED} nonces of the same message are said to be used: an endpoint lies")
 
     def _nonce(self, what: str, number: int, content: bytes) -> int:
         text = f"holdfast/{what}/{self._payer}/{self.provider.address}/{self._table.source}/{number}/"
@@ -213,8 +244,7 @@ class Copying:
 
     def _used(self, message: Message, confirmations: int | None = None) -> bool:
         at = self._deployment.chain.anchor(confirmations)
-        nonce = message.nonce if message.data_set else message.client_id
-        return self._deployment.service.used(self._payer, nonce, at) is not None
+        return self._deployment.service.used(self._payer, message.nonce, at) is not None
 
     @property
     def _name(self) -> str:
@@ -226,7 +256,7 @@ class Copying:
             self._pace.check()
             if time.monotonic() > end:
                 raise UnavailableError(
-                    f"{self._name}: waited {self._pace.wait_s:.0f} s for {what}",
+                    f"{self._name}: waited {format_duration(self._pace.wait_s)} for {what}",
                     hint="say it again later: it goes on from here, and pays for nothing twice",
                 )
             self._pace.sleep(self._pace.poll_s)

@@ -1,7 +1,7 @@
 """`fund`: deposit for storage, and approve the service that may spend it. The only transactions that we send ourselves.
 
-Everything else is a signed message that a storage provider sends, who pays the gas. A step that the chain has already
-is no step; a transaction that was sent is waited for before the next.
+Everything else is a signed message that a storage provider sends, who pays the gas. An approval that the chain has
+already is not sent again; a deposit is made each time. A transaction is waited for before the next.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from ...configs.filecoin import Filecoin, format_usdfc
 from ...storage.chain.account import APPROVE, APPROVE_OPERATOR, DEPOSIT, account
 from ...storage.chain.deployment import Deployment, wallet_of
 from ...storage.errors import ConfigError, UnavailableError, WrongBytesError
+from ...storage.printable import printable
 from .plan import payer_of
 
 _UNBOUNDED = 2**256 - 1
 _MAX_LOCKUP_EPOCHS = 86_400 * 12
 _WAIT_S = 600.0
+_MAX_GAS_COST = 10**18 // 2  # of one transaction; on mainnet they cost some 0.01 FIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def steps(table: Filecoin, amount: int, env: Mapping[str, str]) -> list[Step]:
         )
     deployment = Deployment.of(table, env)
     at = deployment.chain.anchor(0)
-    addresses = deployment.service.addresses(at)
+    addresses = deployment.addresses(at)
     now = account(deployment.chain, deployment.network.service, addresses, payer, at)
     if amount > now.wallet:
         raise ConfigError(
@@ -77,18 +79,25 @@ def _send(
 ) -> str:  # fmt: skip
     ask = deployment.chain.first.ask
     call = {"from": sender, "to": step.to, "data": "0x" + step.data.hex()}
-    fee = int(ask("eth_gasPrice"), 16)
+    fee = _number(ask("eth_gasPrice"))
+    gas = _number(ask("eth_estimateGas", call)) * 5 // 4
     fields = {
         "chainId": deployment.network.chain_id,
-        "nonce": int(ask("eth_getTransactionCount", sender, "pending"), 16),
+        "nonce": _number(ask("eth_getTransactionCount", sender, "pending")),
         "to": _checksummed(step.to),
         "value": 0,
         "data": call["data"],
-        "gas": int(ask("eth_estimateGas", call), 16) * 5 // 4,
+        "gas": gas,
         "maxFeePerGas": 2 * fee,
-        "maxPriorityFeePerGas": min(fee, int(ask("eth_maxPriorityFeePerGas"), 16)),
+        "maxPriorityFeePerGas": min(fee, _number(ask("eth_maxPriorityFeePerGas"))),
     }
-    mark = deployment.chain.send(sign(fields))
+    cost = gas * 2 * fee
+    if cost > _MAX_GAS_COST:
+        raise ConfigError(
+            f"the endpoint asks for up to {cost / 1e18:.3f} FIL of gas for one transaction; nothing was signed",
+            hint=f"more than {_MAX_GAS_COST / 1e18:g} FIL is never paid: try later, or another endpoint first in rpc",
+        )
+    mark = printable(deployment.chain.send(sign(fields)), 66)
     end = time.monotonic() + _WAIT_S
     while (receipt := ask("eth_getTransactionReceipt", mark)) is None:
         if time.monotonic() > end:
@@ -97,6 +106,13 @@ def _send(
     if not isinstance(receipt, dict) or receipt.get("status") != "0x1":
         raise WrongBytesError(f"the transaction {mark} failed on the chain: {step.words}")
     return mark
+
+
+def _number(found: object) -> int:
+    try:
+        return int(str(found), 16)
+    except ValueError as error:
+        raise WrongBytesError("the endpoint answers something that is no number") from error
 
 
 def _checksummed(address: str) -> str:

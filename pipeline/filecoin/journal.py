@@ -7,15 +7,17 @@ is read from the chain; this says only what may be under way. No signature is ke
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sqlite3
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from ...storage.cid import CID
-from ...storage.errors import FormatError, StoreError
+from ...storage.errors import FormatError, StoreError, UnavailableError
 from ...storage.memory_database import opened
 from ...storage.pieces.piece_cid import PieceCID
 
@@ -30,6 +32,7 @@ CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY, place TEXT NOT NULL, provider INTEGER NOT NULL, client_id TEXT NOT NULL,
     nonce TEXT NOT NULL, data_set INTEGER NOT NULL, pieces TEXT NOT NULL, sent TEXT NOT NULL, open INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS seen (place TEXT PRIMARY KEY, block INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS messages_open ON messages (place, provider, open);
 """
 
@@ -107,14 +110,14 @@ class Journal:
         return [CopyState(row[0], self._piece(row[1]), State(row[2]), *row[3:]) for row in rows]
 
     def write(self, message: Message) -> Message:
-        """A message that is about to be signed, with its id. Raises `RuntimeError` for a piece that is in one."""
+        """A message that is about to be signed, with its id. Raises `UnavailableError` for a piece in an open one."""
         pieces = json.dumps([str(one) for one in message.pieces])
         with self._open() as connection:
             connection.execute("BEGIN IMMEDIATE")
             taken = {one for other in self._messages(connection, message.provider) for one in other.pieces}
             if not taken.isdisjoint(message.pieces):
                 connection.execute("ROLLBACK")
-                raise RuntimeError("a piece is in a signed message that may still be used")
+                raise UnavailableError("another process stores the same pieces", hint="say it again when it has ended")
             found = connection.execute(
                 "INSERT INTO messages (place, provider, client_id, nonce, data_set, pieces, sent, open)"
                 " VALUES (?,?,?,?,?,?,'',1)",
@@ -138,6 +141,36 @@ class Journal:
         """The provider named the transaction in which it sent the message."""
         with self._open() as connection:
             connection.execute("UPDATE messages SET sent = ? WHERE id = ?", (transaction, message.id))
+
+    def bind(self, message: Message, data_set: int) -> Message:
+        """The data set was made without the pieces: the other half of the message may still be used there."""
+        with self._open() as connection:
+            connection.execute("UPDATE messages SET data_set = ?, sent = '' WHERE id = ?", (data_set, message.id))
+        return replace(message, data_set=data_set, sent="")
+
+    def see(self, block: int) -> int:
+        """The newest block that was acted on, this one included."""
+        with self._open() as connection:
+            connection.execute(
+                "INSERT INTO seen VALUES (?, ?) ON CONFLICT (place) DO UPDATE SET block = MAX(block, excluded.block)",
+                (self._place, block),
+            )
+            (newest,) = connection.execute("SELECT block FROM seen WHERE place = ?", (self._place,)).fetchone()
+        return int(newest)
+
+    @contextmanager
+    def alone(self, provider: int) -> Iterator[None]:
+        """Only one process pays a provider at a time. Raises `UnavailableError` while another one does."""
+        path = self._path.with_name(f"{self._path.name}.{provider}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UnavailableError(
+                    f"another process stores at provider {provider}", hint="say it again when it has ended"
+                ) from error
+            yield
 
     def close(self, message: Message) -> None:
         """It was used, or never can be."""

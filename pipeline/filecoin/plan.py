@@ -81,7 +81,7 @@ def plan(
     wallet, payer = payer_of(table, env)
     journal = journal_of(repo, deployment, payer)
     at = deployment.chain.anchor()
-    addresses = deployment.service.addresses(at)
+    addresses = deployment.addresses(at)
     known = providers(deployment.chain, addresses.registry, at)
     chosen = _chosen(known, table, entries, manifest, deployment, payer, at)
     pieces = [piece.cid for piece in manifest.pieces]

@@ -10,11 +10,13 @@ from ...storage.chain.agreed import Anchor
 from ...storage.chain.deployment import Deployment
 from ...storage.chain.registry import StorageProvider
 from ...storage.chain.warm_storage import DataSetTerms
+from ...storage.errors import UnreachableError
 from ...storage.pieces.piece_cid import PieceCID
 from .journal import CopyState, Journal, Message, State
 
 SOURCE_KEY = "source"  # of a data set's metadata: whose tool made it (filecoin-pin and synapse use it as a namespace)
 INDEX_KEY = "withIPFSIndexing"  # "": the provider indexes the CARs, so that its /ipfs serves the blocks
+MAX_BACK = 50  # blocks that a chain may be reorganised by, or endpoints differ in; more is an endpoint that is behind
 _KEPT_STATES = (State.COMMITTED, State.PROVEN)
 
 
@@ -36,6 +38,7 @@ class Standing:
     sets: int
     active: dict[PieceCID, OnChain]
     open: tuple[Message, ...]
+    at: Anchor
 
     def missing(self, pieces: Sequence[PieceCID]) -> list[PieceCID]:
         """Those that are not paid for, or not yet."""
@@ -45,11 +48,18 @@ class Standing:
 def standing(
     deployment: Deployment, table: Filecoin, payer: str, provider: StorageProvider, journal: Journal, at: Anchor
 ) -> Standing:
-    """Read it, and bring the journal up to date with it. Raises as `Chain` and `Journal` do.
+    """Read it, and bring the journal up to date with it. Raises as `Chain` and `Journal` do; `UnreachableError` for a
+    state that is older than one that was acted on.
 
     The chain is right: what it has is committed, whatever the journal says; what it has no more is failed. A message
-    whose nonce was used is closed; so is one for a data set that takes no more pieces.
+    whose nonce was used is closed; so is one for a data set that is deleted or ended. One whose data set was made
+    without its pieces is about that data set from then on: the provider may still use the other half.
     """
+    newest = journal.see(at.block.number)
+    if at.block.number < newest - MAX_BACK:
+        raise UnreachableError(
+            f"the chain is read at block {at.block.number}, and {newest} was seen before: the endpoints are behind"
+        )
     service, verifier = deployment.service, deployment.verifier
     ours = [one for one in service.sets_of(payer, at) if one.provider_id == provider.number]
     usable = []
@@ -66,20 +76,24 @@ def standing(
         for number, piece in verifier.pieces(terms.number, at).items():
             if number not in state.removals:
                 active[piece] = OnChain(terms.number, number, state.last_proven)
-    found = Standing(provider, usable[0] if usable else None, len(ours), active, ())
-    return replace(found, open=_settled(deployment, payer, found, {one.number for one in usable}, journal, at))
+    found = Standing(provider, usable[0] if usable else None, len(ours), active, (), at)
+    return replace(found, open=_settled(deployment, payer, found, journal, at))
 
 
-def _settled(
-    deployment: Deployment, payer: str, found: Standing, usable: set[int], journal: Journal, at: Anchor
-) -> tuple[Message, ...]:
+def _over(deployment: Deployment, message: Message, at: Anchor) -> bool:
+    """Whether its data set takes no pieces any more, for good."""
+    ended = deployment.service.terms(message.data_set, at).end_epoch != 0
+    return ended or not deployment.verifier.live(message.data_set, at)
+
+
+def _settled(deployment: Deployment, payer: str, found: Standing, journal: Journal, at: Anchor) -> tuple[Message, ...]:
     provider = found.provider.number
     still: list[Message] = []
-    for message in journal.open_messages(provider):
-        first = message.nonce if message.data_set else message.client_id
-        if deployment.service.used(payer, first, at) is not None or (
-            message.data_set and message.data_set not in usable
-        ):
+    for noted_before in journal.open_messages(provider):
+        message = noted_before
+        if not message.data_set and (made := deployment.service.used(payer, message.client_id, at)):
+            message = journal.bind(message, made[0])
+        if deployment.service.used(payer, message.nonce, at) or (message.data_set and _over(deployment, message, at)):
             journal.close(message)
         else:
             still.append(message)

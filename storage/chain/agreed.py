@@ -7,6 +7,7 @@ sees one state, and a reorganised chain shows as another hash.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ..errors import PeerError, UnreachableError, WrongBytesError
 from .rpc import BlockHead, EthRpc, Log, RevertError
 
 T = TypeVar("T")
+_MAX_BEHIND = 20  # blocks: ten minutes
+_MAX_LATE_S = 1800.0  # a chain has stood still for minutes; a state that is older is not today's
 _MAX_NULL_ROUNDS = 100  # in a row; more than a few have not been seen
 
 
@@ -40,8 +43,12 @@ class Anchor:
 class Chain:
     """Reads of one block, agreed on by all endpoints that answer. Raises as `EthRpc` does, and `DisagreementError`."""
 
-    def __init__(self, rpcs: Sequence[EthRpc], chain_id: int, confirmations: int) -> None:
+    def __init__(
+        self, rpcs: Sequence[EthRpc], chain_id: int, confirmations: int, epoch_s: int = 30,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
         self._rpcs, self.chain_id, self._confirmations = tuple(rpcs), chain_id, confirmations
+        self._epoch_s, self._now_s = epoch_s, now_s
         self.failed: set[str] = set()  # endpoints that did not answer something that another one did
 
     def anchor(self, confirmations: int | None = None) -> Anchor:
@@ -54,9 +61,16 @@ class Chain:
         known = {rpc: found[1] for rpc, found in heads.items() if isinstance(found, tuple)}
         if not known:
             raise UnreachableError("no endpoint of the chain answers: " + _reasons(heads))
+        newest = max(known.values())  # one that is far behind would drag all others to an old state
+        known = {rpc: head for rpc, head in known.items() if head >= newest - _MAX_BEHIND}
         head = min(known.values())
         number = max(0, head - depth)
         block = self._block(number, tuple(known))
+        late_s = self._now_s() - block.time_s - depth * self._epoch_s
+        if late_s > _MAX_LATE_S:
+            raise UnreachableError(
+                f"the newest block of {', '.join(rpc.url for rpc in known)} is {late_s:.0f} s too old to be believed"
+            )
         silent = tuple(rpc.url for rpc in self._rpcs if rpc not in known)
         self.failed |= set(silent)
         return Anchor(block, head, tuple(rpc.url for rpc in known), silent)

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...configs.filecoin import Filecoin
-from ..errors import ConfigError
-from .agreed import Chain
+from ..errors import ConfigError, WrongBytesError
+from .agreed import Anchor, Chain
 from .networks import NETWORKS, Network
 from .pdp import PdpVerifier
 from .rpc import EthRpc
 from .typed_data import Domain
 from .wallet import Wallet
-from .warm_storage import WarmStorage
+from .warm_storage import ServiceAddresses, WarmStorage
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,21 @@ class Deployment:
             network = Network("devnet", table.chain_id, table.verifier, table.service)
         else:
             network = NETWORKS[table.network]
-        chain = Chain([EthRpc(url, env) for url in table.rpc], network.chain_id, table.confirmations)
+        chain = Chain([EthRpc(url, env) for url in table.rpc], network.chain_id, table.confirmations, network.epoch_s)
         return cls(network, chain, PdpVerifier(chain, network.verifier), WarmStorage(chain, network.service))
+
+    def addresses(self, at: Anchor) -> ServiceAddresses:
+        """Of the contracts around the service, as it names them. Raises `WrongBytesError` where they are not the known
+        ones of a public network: then an endpoint lies, or holdfast is older than they are.
+        """
+        found = self.service.addresses(at)
+        known = self.network.around
+        if known and (found.payments, found.token, found.registry, found.sessions) != known:
+            raise WrongBytesError(
+                f"the contracts of {self.network.name} are other ones than holdfast knows",
+                hint="update holdfast, or ask another endpoint: nothing is signed for these",
+            )
+        return found
 
     @property
     def domain(self) -> Domain:

@@ -102,7 +102,7 @@ class PdpVerifier:
 def read_page(data: bytes) -> tuple[dict[int, PieceCID], bool]:
     """Active pieces by their ids, as a contract answers, and whether there are more. Raises `WrongBytesError`."""
     cids, ids, more = decode(ACTIVE, data, "active pieces")
-    if len(cids) != len(ids) or len(set(ids)) != len(ids):
+    if len(cids) != len(ids) or len(set(ids)) != len(ids) or any(one >= 1 << 62 for one in ids):
         raise WrongBytesError(f"{len(ids)} ids of {len(cids)} pieces")
     return dict(zip(ids, (piece_of(one) for (one,) in cids), strict=True)), more
 

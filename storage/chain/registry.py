@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import OversizeError
+from ...configs.roster import Provider
+from ..errors import ConfigError, OversizeError
 from ..printable import printable
 from .abi import Function
 from .agreed import Anchor, Chain
 
 _PDP = 0  # the product type of proofs of data possession
-_INFO = "(address,address,string,string,bool)"
-_WITH_PRODUCT = f"(uint256,{_INFO},(uint8,string[],bool),bytes[])"
+_INFO = "(address,address,bytes,bytes,bool)"  # texts as bytes: they are anybody's, and not always UTF-8
+_WITH_PRODUCT = f"(uint256,{_INFO},(uint8,bytes[],bool),bytes[])"
 BY_TYPE = Function("getProvidersByProductType", ("uint8", "bool", "uint256", "uint256"), (f"({_WITH_PRODUCT}[],bool)",))
-_PAGE = 20
+_PAGE = 10
 _MAX_PROVIDERS = 2_000
 _DEFAULT_MAX_BYTES = 127 << 23
 
@@ -66,12 +67,16 @@ def read_page(data: bytes) -> tuple[list[StorageProvider], int, bool]:
 
 def _provider(entry: tuple[Any, ...]) -> StorageProvider | None:
     number, (address, payee, name, _, active), (_, keys, offered), values = entry
-    about = dict(zip(keys, values, strict=False))
+    about = dict(zip((_text(key) for key in keys), values, strict=False))
     url = _text(about.get("serviceURL", b"")).rstrip("/")
-    if not active or not offered or not url.startswith(("http://", "https://")):
+    if not active or not offered:
+        return None
+    try:
+        Provider.at(url, "filecoin")
+    except ConfigError:  # no URL: it cannot be reached, and must not keep others from it
         return None
     return StorageProvider(
-        number, address.lower(), payee.lower(), printable(name, 100), url, _text(about.get("location", b"")),
+        number, address.lower(), payee.lower(), _text(name)[:100], url, _text(about.get("location", b"")),
         _number(about.get("minPieceSizeInBytes"), 0), _number(about.get("maxPieceSizeInBytes"), _DEFAULT_MAX_BYTES),
         _number(about.get("storagePricePerTibPerDay"), 0), about.get("ipniIpfs") == b"\x01",
     )  # fmt: skip

@@ -10,10 +10,14 @@ from typing import Any
 
 from ...configs.roster import Provider
 from ..control import Control
-from ..errors import PeerError, UnreachableError, WrongBytesError
+from ..errors import OversizeError, PeerError, UnreachableError, WrongBytesError
 from ..printable import printable
 
-_MAX_ANSWER_BYTES = 32 << 20  # a page of logs of 2,000 blocks, or 200 pieces
+_MAX_ANSWER_BYTES = 8 << 20  # a page of logs
+# Of a call, and of an event: 100 pieces are 20 KB, 10 providers 100. Offsets in an answer may all lead to one part:
+# what comes out is bounded by the square of what came in, here by 300 MB.
+_MAX_DATA_BYTES = 192 << 10
+_MAX_LOGS = 100_000
 _LOG_BLOCKS = 2_000  # asked for at once; most public endpoints allow as many, and say so where they do not
 _REVERTED = 3  # code of EIP-1474's successor for a call that the contract refused; Lotus and geth use it
 
@@ -57,12 +61,12 @@ class EthRpc:
         self._control = Control(Provider.at(url, "filecoin"), env=env)
         self._ids = itertools.count(1)
 
-    def ask(self, method: str, *parameters: object) -> Any:
+    def ask(self, method: str, *parameters: object, max_bytes: int = _MAX_ANSWER_BYTES) -> Any:
         """The result of one call, as JSON has it."""
         number = next(self._ids)
         body = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}).encode()
         headers = {"Content-Type": "application/json"}
-        reply = self._control.call("POST", "", body, headers=headers, max_bytes=_MAX_ANSWER_BYTES)
+        reply = self._control.call("POST", "", body, headers=headers, max_bytes=max_bytes)
         try:
             answer: Any = json.loads(reply.body)
             error = answer.get("error")
@@ -96,7 +100,8 @@ class EthRpc:
 
     def call(self, to: str, data: bytes, block: int) -> bytes:
         """What a contract answers, as of a block."""
-        found = self.ask("eth_call", {"to": to, "data": "0x" + data.hex()}, hex(block))
+        call = {"to": to, "data": "0x" + data.hex()}
+        found = self.ask("eth_call", call, hex(block), max_bytes=2 * _MAX_DATA_BYTES)
         return self._bytes(found, "eth_call")
 
     def logs(self, address: str, topics: list[str | None], first: int, last: int) -> list[Log]:
@@ -114,7 +119,9 @@ class EthRpc:
                 size = max(1, size // 4)
                 continue
             found += self._logs(page, address, at, end)
-            at = end + 1
+            if len(found) > _MAX_LOGS:
+                raise OversizeError(f"{self.url}: more than {_MAX_LOGS} events of {address}")
+            at, size = end + 1, min(_LOG_BLOCKS, 2 * size)
         return sorted(found, key=lambda log: (log.block, log.index))
 
     def _logs(self, page: object, address: str, first: int, last: int) -> list[Log]:
@@ -148,14 +155,19 @@ class EthRpc:
         if not isinstance(value, str) or not value.startswith("0x") or not 2 < len(value) <= 66:
             raise WrongBytesError(f"{self.url}: {what} is no number")
         try:
-            return int(value, 16)
+            found = int(value, 16)
         except ValueError as error:
             raise WrongBytesError(f"{self.url}: {what} is no number") from error
+        if found >= 1 << 62:
+            raise WrongBytesError(f"{self.url}: {what} is too large")
+        return found
 
     def _bytes(self, value: object, what: str) -> bytes:
         try:
             if not isinstance(value, str) or not value.startswith("0x"):
                 raise ValueError("not hexadecimal")
+            if len(value) > 2 * _MAX_DATA_BYTES + 2:
+                raise ValueError("too long")
             return bytes.fromhex(value[2:])
         except ValueError as error:
             raise WrongBytesError(f"{self.url}: {what} is not hexadecimal") from error

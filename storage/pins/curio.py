@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ class Curio:
         found = answer.get("pieces")
         if not isinstance(found, list):
             raise WrongBytesError(f"{self.provider.name}: the answer to a pull names no pieces")
-        said = {one.get("pieceCid"): one.get("status") for one in found if isinstance(one, dict)}
+        said = {str(one.get("pieceCid")): one.get("status") for one in found if isinstance(one, dict)}
         return {piece: printable(str(said.get(str(piece), "pending")), 20) for piece in pieces}
 
     def announced(self, piece: PieceCID) -> str:
@@ -174,12 +175,10 @@ class Curio:
 
     def _location(self, reply: Reply, below: str) -> str:
         """The path that it names; nothing else than one below `below` is gone to."""
-        path = urlsplit(reply.location).path
-        at = path.find(below)
-        rest = path[at + len(below) :]
-        if at < 0 or not rest or not rest.replace("-", "").isalnum() or len(rest) > 80:
+        found = re.search(re.escape(below) + r"([0-9A-Za-z-]{1,80})$", reply.location, re.ASCII)
+        if found is None:
             raise WrongBytesError(f"{self.provider.name} names no place below {below}")
-        return below + rest
+        return below + found[1]
 
 
 _JSON = {"Content-Type": "application/json"}

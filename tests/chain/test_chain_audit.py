@@ -82,7 +82,7 @@ def test_a_missed_period(onchain: Onchain, one: CurioServer, stored: PieceManife
     onchain.anvil.mine(2 * PERIOD)
     found = look(onchain, stored)
     assert found.verdict is ChainVerdict.LATE
-    assert "was not proven by epoch" in found.reasons[0]
+    assert "was not proven since epoch" in found.reasons[0]
     assert not found.ok
     one.begin(1)  # late: now the service writes it down
     onchain.anvil.mine(2)

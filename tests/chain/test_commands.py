@@ -44,7 +44,7 @@ def roster(onchain: Onchain, one: CurioServer, two: CurioServer, tmp_path: Path)
         confirmations = 1
         """
     )
-    with mining(onchain.anvil):
+    with mining(onchain.anvil, 0.5):  # a proving period of 60 blocks is half a minute
         yield path
 
 

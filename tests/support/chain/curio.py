@@ -96,9 +96,11 @@ class CurioServer:
         onchain, anvil = self.onchain, self.onchain.anvil
         (deadline,) = onchain.call(onchain.service, Function("provingDeadline", ("uint256",), ("uint256",)), data_set)
         now = anvil.rpc.head() + 1
-        while deadline and deadline < now:
+        if not deadline or deadline >= now:
+            deadline = (deadline or now) + PERIOD
+        while deadline < now:
             deadline += PERIOD
-        at = (deadline or now) + PERIOD - WINDOW + 2
+        at = deadline - WINDOW + 2
         anvil.transact(self.account, self.onchain.verifier, NEXT.encode(data_set, at, b""))
 
     def prove(self, data_set: int) -> None:
