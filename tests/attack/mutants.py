@@ -241,6 +241,29 @@ MUTANTS = [
         "tests/chain/test_storing.py -k lost_journal",
     ),
     Mutant(
+        "two processes pay one provider at once", "pipeline/filecoin/journal.py",
+        "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", "tests/chain/test_hostile.py -k another_process",
+    ),
+    Mutant(
+        "an old state of the chain is taken for today's", "pipeline/filecoin/standing.py",
+        "    if at.block.number < newest - MAX_BACK:\n", "    if False:\n", "tests/chain/test_hostile.py -k behind",
+    ),
+    Mutant(
+        "half of a message ends it", "pipeline/filecoin/standing.py",
+        "message = journal.bind(message, made[0])", "journal.close(message)\n            continue",
+        "tests/chain/test_hostile.py -k half",
+    ),
+    Mutant(
+        "what was not quoted is paid", "pipeline/filecoin/copying.py",
+        "if others := set(message.pieces).difference(pieces):", "if others := set():",
+        "tests/chain/test_hostile.py -k quoted",
+    ),
+    Mutant(
+        "who is paid no longer keeps pieces", "pipeline/audit/chain.py",
+        "    if not terms.end_epoch or at.block.number <= terms.end_epoch:", "    if True:",
+        "tests/chain/test_hostile.py -k paid_no_longer",
+    ),
+    Mutant(
         "a ceiling is only shown", "pipeline/place/pieces.py", "        refuse(self._plan)\n", "",
         "tests/chain/test_commands.py -k ceiling",
     ),
@@ -257,8 +280,9 @@ MUTANTS = [
         "    if state.provider != expected:\n", "    if False:\n", "tests/chain/test_chain_audit.py -k replaced",
     ),
     Mutant(
-        "a missed deadline is none", "pipeline/audit/chain.py", "now > proving.deadline and not proving.proven",
-        "False", "tests/chain/test_chain_audit.py -k missed",
+        "a missed deadline is none", "pipeline/audit/chain.py",
+        "if proving.deadline and now > proving.deadline + (proving.period if proving.proven else 0):", "if False:",
+        "tests/chain/test_chain_audit.py -k missed",
     ),
     Mutant(
         "pieces about to be removed are kept", "pipeline/audit/chain.py", "    if gone:\n", "    if False:\n",
