@@ -1,14 +1,13 @@
-"""A chain, its contracts, and providers. Skipped without anvil (`make npm`); where daemons are required, so is it."""
+"""A chain, its contracts, and providers. Skipped without anvil (`make npm`, which needs Node 20)."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.chain.anvil import Anvil, anvil, binary
+from support.chain.anvil import ROOT, Anvil, anvil, binary
 from support.chain.curio import CurioServer, curio
 from support.chain.deploy import Onchain, deploy
 
@@ -17,8 +16,8 @@ from support.chain.deploy import Onchain, deploy
 def evm() -> Iterator[Anvil]:
     """A running chain, for all tests of a process: each has it as it was deployed."""
     if binary() is None:
-        if os.environ.get("HOLDFAST_DAEMONS") == "required":
-            pytest.fail("anvil is not installed: make npm")
+        if (ROOT / "build/npm/.installed").is_file():
+            pytest.fail("npm installed its packages, and anvil is not among them: is this Linux on x86-64 or arm64?")
         pytest.skip("no EVM: `make npm` (Node 20)")
     with anvil() as found:
         yield found
