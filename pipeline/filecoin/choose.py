@@ -16,9 +16,14 @@ def named(known: Sequence[StorageProvider], url: str) -> StorageProvider:
     """The provider at a URL of the roster. Raises `ConfigError` for one that the registry does not name: who is paid,
     and whose proofs count, is said there.
     """
-    for one in known:
-        if _same(one.url) == _same(url):
-            return one
+    found = [one for one in known if _same(one.url) == _same(url)]
+    if len(found) > 1:
+        raise ConfigError(
+            f"{len(found)} providers of the registry say that they are at {url}",
+            hint="ask the provider which one it is; this one cannot be named by its URL",
+        )
+    if found:
+        return found[0]
     raise ConfigError(
         f"no active provider of the registry has the URL {url}", hint="`holdfast piece providers` lists those it has"
     )
@@ -32,12 +37,14 @@ def choose(
     *,
     taken: Collection[int] = (),
     before: Collection[int] = (),
+    approved: Collection[int] | None = None,
 ) -> list[StorageProvider]:
     """`count` providers that take pieces of all `sizes`, by `location` and `max_price`.
 
     Those that had data of ours `before` come first, for a data set costs a fee of its own; then the cheaper one, then
     the older one; of equal ones in this order, one in a location that is not among the copies yet. `taken`: those that
-    are in it already. Raises `ConfigError` that says why others are out.
+    are in it already. `approved`: by the service, if it keeps such a list: prices in the registry are anybody's.
+    Raises `ConfigError` that says why others are out.
     """
     out: dict[str, int] = {}
     fit = []
@@ -45,6 +52,8 @@ def choose(
         if one.number in taken:
             continue
         why = _unfit(one, table, sizes)
+        if approved is not None and one.number not in approved:
+            why = "are not approved by the service"
         if why:
             out[why] = out.get(why, 0) + 1
         else:

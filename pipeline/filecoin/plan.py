@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ...configs.filecoin import Filecoin
 from ...configs.roster import Provider
@@ -116,10 +118,23 @@ def _chosen(
     if wanted > 0:
         before = {one.provider_id for one in deployment.service.sets_of(payer, at) if not one.end_epoch}
         taken = {provider.number for _, provider in found}
-        for one in choose(known, table, sizes, wanted, taken=taken, before=before):
+        approved = deployment.service.approved(at)
+        public = [one for one in known if table.network == "devnet" or _is_public(one.url)]
+        for one in choose(public, table, sizes, wanted, taken=taken, before=before, approved=approved):
             entry = Provider(name=f"filecoin/{one.number}", kind="filecoin", url=one.url)
             found.append((entry, one))
     return found
+
+
+def _is_public(url: str) -> bool:
+    """Whether an entry that anybody may have written leads out of our own network: checked again when it is dialled
+    would be better, but names of hosts are the provider's, and TLS is what it has to have.
+    """
+    parts = urlsplit(url)
+    try:
+        return ip_address(parts.hostname or "").is_global and parts.scheme == "https"
+    except ValueError:  # a name
+        return parts.scheme == "https" and "." in (parts.hostname or "")
 
 
 def _may_sign(

@@ -57,7 +57,7 @@ class Chain:
         heads = self._each(lambda rpc: (rpc.chain_id(), rpc.head()))
         for rpc, found in heads.items():
             if isinstance(found, tuple) and found[0] != self.chain_id:
-                raise WrongBytesError(f"{rpc.url} is an endpoint of chain {found[0]}, expected {self.chain_id}")
+                raise WrongBytesError(f"{rpc.name} is an endpoint of chain {found[0]}, expected {self.chain_id}")
         known = {rpc: found[1] for rpc, found in heads.items() if isinstance(found, tuple)}
         if not known:
             raise UnreachableError("no endpoint of the chain answers: " + _reasons(heads))
@@ -69,11 +69,11 @@ class Chain:
         late_s = self._now_s() - block.time_s - depth * self._epoch_s
         if late_s > _MAX_LATE_S:
             raise UnreachableError(
-                f"the newest block of {', '.join(rpc.url for rpc in known)} is {late_s:.0f} s too old to be believed"
+                f"the newest block of {', '.join(rpc.name for rpc in known)} is {late_s:.0f} s too old to be believed"
             )
-        silent = tuple(rpc.url for rpc in self._rpcs if rpc not in known)
+        silent = tuple(rpc.name for rpc in self._rpcs if rpc not in known)
         self.failed |= set(silent)
-        return Anchor(block, head, tuple(rpc.url for rpc in known), silent)
+        return Anchor(block, head, tuple(rpc.name for rpc in known), silent)
 
     def _block(self, number: int, rpcs: tuple[EthRpc, ...]) -> BlockHead:
         """The block of this number, or the nearest below it: an epoch may have none (a null round)."""
@@ -123,22 +123,22 @@ class Chain:
         return self._rpcs[0]
 
     def _of(self, at: Anchor) -> tuple[EthRpc, ...]:
-        return tuple(rpc for rpc in self._rpcs if rpc.url in at.witnesses)
+        return tuple(rpc for rpc in self._rpcs if rpc.name in at.witnesses)
 
     def _agreed(self, read: Callable[[EthRpc], T], what: str, rpcs: tuple[EthRpc, ...]) -> T:
         answers = self._each(read, rpcs)
         said = {rpc: found for rpc, found in answers.items() if not isinstance(found, PeerError)}
         refused = [found for found in answers.values() if isinstance(found, RevertError)]
         if said and refused:
-            raise DisagreementError(f"{what}: {', '.join(rpc.url for rpc in said)} answers, another reverts")
+            raise DisagreementError(f"{what}: {', '.join(rpc.name for rpc in said)} answers, another reverts")
         if not said:
             wrong = [found for found in answers.values() if isinstance(found, PeerError)]
             raise wrong[0] if len(wrong) == 1 or refused else type(wrong[0])(f"{what}: {_reasons(answers)}")
-        self.failed |= {rpc.url for rpc, found in answers.items() if isinstance(found, PeerError)}
+        self.failed |= {rpc.name for rpc, found in answers.items() if isinstance(found, PeerError)}
         (one, first), *others = said.items()
         for rpc, found in others:
             if found != first:
-                raise DisagreementError(f"{one.url} and {rpc.url} do not agree on {what}")
+                raise DisagreementError(f"{one.name} and {rpc.name} do not agree on {what}")
         return first
 
     def _each(self, read: Callable[[EthRpc], T], rpcs: tuple[EthRpc, ...] | None = None) -> dict[EthRpc, T | PeerError]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...configs.roster import Provider
 from ..control import Control
@@ -58,7 +59,10 @@ class EthRpc:
 
     def __init__(self, url: str, env: Mapping[str, str] | None = None) -> None:
         self.url = url
-        self._control = Control(Provider.at(url, "filecoin"), env=env)
+        parts = urlsplit(url)
+        self.name = f"{parts.scheme}://{parts.netloc}"  # what is shown and written down: a path may be a secret
+        provider = Provider.at(url, "filecoin").model_copy(update={"name": self.name})
+        self._control = Control(provider, env=env)
         self._ids = itertools.count(1)
 
     def ask(self, method: str, *parameters: object, max_bytes: int = _MAX_ANSWER_BYTES) -> Any:
@@ -72,12 +76,12 @@ class EthRpc:
             error = answer.get("error")
         except (ValueError, RecursionError, AttributeError) as cause:
             if reply.status >= 400:
-                raise UnreachableError(f"{self.url} answers {reply.status}") from cause
-            raise WrongBytesError(f"{self.url}: the answer to {method} is no JSON object") from cause
+                raise UnreachableError(f"{self.name} answers {reply.status}") from cause
+            raise WrongBytesError(f"{self.name}: the answer to {method} is no JSON object") from cause
         if error is not None:
             raise self._refusal(method, error)
         if answer.get("id") != number or "result" not in answer:
-            raise WrongBytesError(f"{self.url}: the answer to {method} is none to this call")
+            raise WrongBytesError(f"{self.name}: the answer to {method} is none to this call")
         return answer["result"]
 
     def chain_id(self) -> int:
@@ -92,10 +96,10 @@ class EthRpc:
         """The block of this number on the chain that the endpoint follows now. Epochs without a block have none."""
         found = self.ask("eth_getBlockByNumber", hex(number), False)
         if not isinstance(found, dict):
-            raise WrongBytesError(f"{self.url} has no block {number}")
+            raise WrongBytesError(f"{self.name} has no block {number}")
         at, mark, time_s = found.get("number"), found.get("hash"), found.get("timestamp")
         if self._number(at, "number") != number or not isinstance(mark, str) or len(mark) != 66:
-            raise WrongBytesError(f"{self.url}: block {number} is another one, or has no hash")
+            raise WrongBytesError(f"{self.name}: block {number} is another one, or has no hash")
         return BlockHead(number, mark.lower(), self._number(time_s, "timestamp"))
 
     def call(self, to: str, data: bytes, block: int) -> bytes:
@@ -120,17 +124,17 @@ class EthRpc:
                 continue
             found += self._logs(page, address, at, end)
             if len(found) > _MAX_LOGS:
-                raise OversizeError(f"{self.url}: more than {_MAX_LOGS} events of {address}")
+                raise OversizeError(f"{self.name}: more than {_MAX_LOGS} events of {address}")
             at, size = end + 1, min(_LOG_BLOCKS, 2 * size)
         return sorted(found, key=lambda log: (log.block, log.index))
 
     def _logs(self, page: object, address: str, first: int, last: int) -> list[Log]:
         if not isinstance(page, list):
-            raise WrongBytesError(f"{self.url}: the answer to eth_getLogs is no list")
+            raise WrongBytesError(f"{self.name}: the answer to eth_getLogs is no list")
         found = []
         for entry in page:
             if not isinstance(entry, dict) or not isinstance(entry.get("topics"), list):
-                raise WrongBytesError(f"{self.url}: a log is not one")
+                raise WrongBytesError(f"{self.name}: a log is not one")
             log = Log(
                 str(entry.get("address")).lower(),
                 tuple(self._bytes(topic, "topic") for topic in entry["topics"]),
@@ -140,7 +144,7 @@ class EthRpc:
                 str(entry.get("transactionHash"))[:66],
             )
             if log.address != address.lower() or not first <= log.block <= last:
-                raise WrongBytesError(f"{self.url}: a log of {log.address} in block {log.block} was not asked for")
+                raise WrongBytesError(f"{self.name}: a log of {log.address} in block {log.block} was not asked for")
             found.append(log)
         return found
 
@@ -148,18 +152,18 @@ class EthRpc:
         code = error.get("code") if isinstance(error, dict) else None
         message = printable(str(error.get("message") if isinstance(error, dict) else error), 300)
         if code == _REVERTED or "revert" in message.lower():
-            return RevertError(f"{self.url}: {method}: {message}")
-        return UnreachableError(f"{self.url} refuses {method}: {message}")
+            return RevertError(f"{self.name}: {method}: {message}")
+        return UnreachableError(f"{self.name} refuses {method}: {message}")
 
     def _number(self, value: object, what: str) -> int:
         if not isinstance(value, str) or not value.startswith("0x") or not 2 < len(value) <= 66:
-            raise WrongBytesError(f"{self.url}: {what} is no number")
+            raise WrongBytesError(f"{self.name}: {what} is no number")
         try:
             found = int(value, 16)
         except ValueError as error:
-            raise WrongBytesError(f"{self.url}: {what} is no number") from error
+            raise WrongBytesError(f"{self.name}: {what} is no number") from error
         if found >= 1 << 62:
-            raise WrongBytesError(f"{self.url}: {what} is too large")
+            raise WrongBytesError(f"{self.name}: {what} is too large")
         return found
 
     def _bytes(self, value: object, what: str) -> bytes:
@@ -170,4 +174,4 @@ class EthRpc:
                 raise ValueError("too long")
             return bytes.fromhex(value[2:])
         except ValueError as error:
-            raise WrongBytesError(f"{self.url}: {what} is not hexadecimal") from error
+            raise WrongBytesError(f"{self.name}: {what} is not hexadecimal") from error

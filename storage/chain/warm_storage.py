@@ -26,6 +26,7 @@ _CLIENT_SETS = Function("getClientDataSets", ("address", "uint256", "uint256"), 
 _METADATA = Function("getAllDataSetMetadata", ("uint256",), ("string[]", "string[]"))
 _NONCE = Function("clientNonces", ("address", "uint256"), ("uint256",))
 _CONFIG = Function("getPDPConfig", (), ("uint64", "uint256", "uint256", "uint256"))
+_APPROVED = Function("getApprovedProviders", ("uint256", "uint256"), ("uint256[]",))
 _DEADLINE = Function("provingDeadline", ("uint256",), ("uint256",))
 _PROVEN = Function("provenThisPeriod", ("uint256",), ("bool",))
 _ACTIVATION = Function("provingActivationEpoch", ("uint256",), ("uint256",))
@@ -123,6 +124,14 @@ class WarmStorage:
                 raise OversizeError(f"{payer} has more than {_MAX_SETS} data sets")
             if len(page) < _PAGE:
                 return found
+
+    def approved(self, at: Anchor) -> frozenset[int] | None:
+        """The providers that the service approves of, by their numbers; None where it keeps no such list."""
+        try:
+            (found,) = self._view(_APPROVED, at, 0, 0)  # 0: all of them
+        except RevertError:
+            return None
+        return frozenset(found) or None
 
     def metadata(self, number: int, at: Anchor) -> dict[str, str]:
         """What its client wrote on it."""

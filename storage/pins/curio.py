@@ -9,8 +9,11 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +26,7 @@ from ..printable import printable
 
 MAX_PIECES_A_CALL = 40  # more are refused (curio, pdp/handlers_add.go)
 MAX_EXTRA_BYTES = 8 << 10  # of a message to add pieces; 40 of them without metadata are 5.5 KiB
+_MIN_RATE_BYTES_S = 100_000  # slower, and a piece of 1 GB takes three hours: longer than it is kept
 _IDLE_S = 60.0  # without a byte taken
 _FINISH_S = 600.0  # it computes CommP of up to 1 GiB before it answers
 
@@ -141,6 +145,10 @@ class Curio:
             connection = http.client.HTTPSConnection(url.netloc, timeout=_IDLE_S, context=context)
         else:
             connection = http.client.HTTPConnection(url.netloc, timeout=_IDLE_S)
+        limit_s = _FINISH_S + size / _MIN_RATE_BYTES_S
+        late = threading.Timer(limit_s, lambda: _cut(connection))
+        late.daemon = True
+        late.start()
         try:
             connection.request("PUT", path, _checked(parts, check), headers)
             answer = connection.getresponse()
@@ -150,6 +158,7 @@ class Curio:
         except (OSError, http.client.HTTPException) as error:
             raise UnreachableError(f"{self.provider.name} cut the upload: {error or type(error).__name__}") from error
         finally:
+            late.cancel()
             connection.close()
         self._expect(reply, (204,), "these bytes")
 
@@ -186,6 +195,13 @@ _JSON = {"Content-Type": "application/json"}
 
 def _pieces(pieces: Sequence[PieceCID]) -> list[dict[str, Any]]:
     return [{"pieceCid": str(one), "subPieces": [{"subPieceCid": str(one)}]} for one in pieces]
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """Wake whoever reads or writes: a socket's timeout is none for who sends a byte a minute."""
+    if connection.sock is not None:
+        with suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _checked(parts: Iterable[bytes], check: Callable[[], None]) -> Iterator[bytes]:

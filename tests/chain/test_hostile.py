@@ -224,3 +224,39 @@ def test_gas_has_a_bound(onchain: Onchain, folder: Path) -> None:
 
     with proxy(onchain.anvil.url, dear) as url, pytest.raises(ConfigError, match="FIL of gas"):
         fund(onchain.table(rpc=[url]), [Step(onchain.token, bytes.fromhex("095ea7b3") + bytes(64), "a test")], ENV)
+
+
+def test_the_secret_in_an_endpoints_path_is_shown_nowhere(onchain: Onchain, one: CurioServer, folder: Path) -> None:
+    with dataset(folder) as (store, _, made):
+        work = keeping(store, made, onchain, onchain.table())
+        work.keep(work.plan().copies[0], None)
+    with proxy(onchain.anvil.url, lambda _request, answer: answer) as url:
+        deployment = Deployment.of(onchain.table(rpc=[f"{url}/k3y", "http://127.0.0.1:9/k3y"]), ENV)
+        found = audit_chain(made, deployment, [], None, data_sets=[1])
+    assert found.silent == ("http://127.0.0.1:9",)
+    assert "k3y" not in repr(found)
+    with pytest.raises(UnreachableError) as caught:
+        EthRpc("http://127.0.0.1:9/k3y", {}).head()
+    assert "k3y" not in caught.value.message
+
+
+def test_providers_that_the_service_approves_of_and_urls_of_two(
+    onchain: Onchain, one: CurioServer, two: CurioServer, folder: Path
+) -> None:
+    from holdfast.configs.roster import Provider
+
+    approve = Function("addApprovedProvider", ("uint256",))
+    with dataset(folder) as (store, _, made):
+        work = keeping(store, made, onchain, onchain.table())
+        assert [copy.provider.name for copy in work.plan().copies] == ["one"]
+        onchain.anvil.transact(onchain.payer, onchain.service, approve.encode(2))
+        onchain.anvil.mine(3)
+        assert [copy.provider.name for copy in work.plan().copies] == ["two"]
+        both = keeping(store, made, onchain, onchain.table(copies=2))
+        with pytest.raises(ConfigError, match="1 are not approved by the service"):
+            both.plan()
+        onchain.register(onchain.anvil.accounts[4], one.url, name="squatter")
+        onchain.anvil.mine(3)
+        named = Provider(name="mine", kind="filecoin", url=one.url)
+        with pytest.raises(ConfigError, match="2 providers of the registry say that they are at"):
+            keeping(store, made, onchain, onchain.table(), entries=[named]).plan()

@@ -85,6 +85,7 @@ usdfcTokenAddress: public(address)
 serviceProviderRegistry: public(address)
 sessionKeyRegistry: public(address)
 price: PriceList
+approved: DynArray[uint256, 50]
 maxProvingPeriod: uint256
 challengeWindow: uint256
 sets: HashMap[uint256, DataSet]
@@ -126,6 +127,17 @@ def VERSION() -> String[16]:
 @view
 def viewContractAddress() -> address:
     return self
+
+
+@external
+def addApprovedProvider(providerId: uint256):
+    self.approved.append(providerId)
+
+
+@external
+@view
+def getApprovedProviders(offset: uint256, limit: uint256) -> DynArray[uint256, 50]:
+    return self.approved
 
 
 @external
