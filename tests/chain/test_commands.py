@@ -54,6 +54,9 @@ def wallet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
+pytestmark = pytest.mark.timeout(400)  # a dozen commands each, which wait for blocks
+
+
 def run(*command: object, **other: Any) -> subprocess.CompletedProcess[str]:
     """The real command; the home of these tests has nothing in it."""
     line = [sys.executable, "-m", "holdfast", *map(str, command)]

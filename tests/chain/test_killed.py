@@ -45,6 +45,9 @@ answer(len(made.pieces))
 """
 
 
+pytestmark = pytest.mark.timeout(400)  # some forty processes, one after the other
+
+
 class Death:
     """Kills a process at one moment of a provider's work."""
 
