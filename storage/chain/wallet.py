@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,16 @@ class Wallet:
     @classmethod
     def of(cls, key: str, origin: str) -> Wallet:
         """From 64 hexadecimal digits. Raises `ConfigError` that names `origin` and nothing of the key."""
+        depth = sys.getrecursionlimit()
         try:
             from eth_account import Account
         except ImportError as error:
             raise ConfigError(
                 "signing for Filecoin needs the extra `filecoin`", hint="pip install 'holdfast[filecoin]'"
             ) from error
+        finally:
+            # py_ecc, which comes with it, allows 100,000 calls: then JSON that lies deep ends the process, not the call
+            sys.setrecursionlimit(depth)
         if not _KEY.fullmatch(key.strip()):
             raise ConfigError(f"{origin}: expected a private key: 64 hexadecimal digits")
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,3 +89,18 @@ def test_a_key_is_never_shown(tmp_path: Path) -> None:
     assert Wallet.from_file(path).address == wallet.address
     with pytest.raises(ConfigError, match="is not set"):
         Wallet.from_environment("NO_SUCH_KEY", {})
+
+
+def test_a_key_does_not_make_deep_json_end_the_process() -> None:
+    """eth-account brings a library that raises the limit of recursion for the whole process."""
+    program = (
+        "import json, sys\n"
+        "from holdfast.storage.chain.wallet import Wallet\n"
+        "before = sys.getrecursionlimit()\n"
+        f"Wallet.of({KEY!r}, 'a test')\n"
+        "assert sys.getrecursionlimit() == before\n"
+        "try:\n    json.loads('[' * 100_000)\n"
+        "except RecursionError:\n    print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "refused\n", done.stderr[-500:]
