@@ -10,7 +10,7 @@ from holdfast.storage.pieces.piece_cid import PieceCID
 
 _CID = bytes(PieceCID.of(b"\x01" * 31 + b"\x02", 1_000_000).v2)
 _PROVIDER = (
-    7, ("0x" + "11" * 20, "0x" + "22" * 20, "name", "about", True), (0, ["serviceURL", "location"], True),
+    7, ("0x" + "11" * 20, "0x" + "22" * 20, b"name", b"about", True), (0, [b"serviceURL", b"location"], True),
     [b"https://sp.example/", b"C=DE"],
 )  # fmt: skip
 
