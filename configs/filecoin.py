@@ -9,9 +9,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from .fields import path, variable
+
 MAX_RPCS = 5
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TOKEN_DIGITS = 18  # of USDFC
 
 
@@ -56,19 +57,12 @@ class Filecoin(BaseModel):
     @field_validator("key_env")
     @classmethod
     def _variable(cls, value: str | None) -> str | None:
-        if value is not None and not _ENV_NAME.fullmatch(value):
-            raise ValueError("expected the name of an environment variable, not its value")  # never shown: a key?
-        return value
+        return variable(value)
 
     @field_validator("key_file", mode="before")
     @classmethod
     def _file(cls, value: object, info: ValidationInfo) -> object:
-        if value is None or isinstance(value, Path):
-            return value
-        if not isinstance(value, str) or not value or "\0" in value:
-            raise ValueError("expected a path")
-        folder = (info.context or {}).get("folder")
-        return folder / value if folder else Path(value)
+        return path(value, info)
 
     @field_validator("ceiling", "max_price", mode="before")
     @classmethod

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from .document import first_problem, parse_document, read_document, unknown_key
 from .errors import ConfigError
+from .fields import path, variable
 from .filecoin import Filecoin
 from .sizes import parse_size
 
@@ -23,7 +24,6 @@ _TABLES = ("format", "provider", "filecoin")
 
 Kind = Literal["peer", "gateway", "mirror", "router", "kubo", "cluster", "pinning-service", "filecoin"]
 
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # token of RFC 9110 §5.6.2
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
 
@@ -100,19 +100,12 @@ class Provider(BaseModel):
     @field_validator("token_env", "headers_env")
     @classmethod
     def _variable(cls, value: str | None) -> str | None:
-        if value is not None and not _ENV_NAME.fullmatch(value):
-            raise ValueError("expected the name of an environment variable, not its value")  # never shown: a secret?
-        return value
+        return variable(value)
 
     @field_validator("token_file", "ca_file", "pieces", mode="before")
     @classmethod
     def _file(cls, value: object, info: ValidationInfo) -> object:
-        if value is None or isinstance(value, Path):
-            return value
-        if not isinstance(value, str) or not value or "\0" in value:
-            raise ValueError("expected a path")
-        folder = (info.context or {}).get("folder")
-        return folder / value if folder else Path(value)
+        return path(value, info)
 
     @field_validator("path_prefix")
     @classmethod

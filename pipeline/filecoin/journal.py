@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from ...storage.blocks.verified_file import disk_error
 from ...storage.cid import CID
 from ...storage.errors import FormatError, StoreError, UnavailableError
 from ...storage.memory_database import opened
@@ -162,8 +163,12 @@ class Journal:
     def alone(self, provider: int) -> Iterator[None]:
         """Only one process pays a provider at a time. Raises `UnavailableError` while another one does."""
         path = self._path.with_name(f"{self._path.name}.{provider}.lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("wb")
+        except OSError as error:
+            raise disk_error(error, path) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

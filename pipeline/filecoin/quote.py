@@ -55,7 +55,7 @@ def total(quotes: Sequence[CopyQuote]) -> CopyQuote:
 
 
 def problems(cost: CopyQuote, account: Account, ceiling: int | None) -> list[str]:
-    """Why it cannot be paid, or must not be: "" for each thing that is in order is left out."""
+    """Why it cannot be paid, or must not be, in sentences; nothing where all is in order."""
     found = []
     if cost.pieces and ceiling is None:
         found.append("[filecoin] sets no ceiling: what one call may cost")

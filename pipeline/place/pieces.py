@@ -85,6 +85,8 @@ class PiecePlacing:
         assert self._plan is not None
         source: str | None = None
         for copy in self._plan.copies:
+            if self._stop.is_set():
+                return
             guarded(partial(self._copy, copy, source), partial(self._fail, copy), copy.entry.name)
             if source is None and self._rows[copy.entry.name].status is Status.PINNED:
                 source = copy.entry.url
@@ -93,7 +95,8 @@ class PiecePlacing:
         """Leaves drawn at random, out of the pieces of each provider alone."""
         assert self._plan is not None
         for copy in self._plan.copies:
-            if self._rows[copy.entry.name].status is Status.PINNED:
+            row = self._rows.get(copy.entry.name)
+            if row is not None and row.status is Status.PINNED:
                 guarded(partial(self._prove, copy, read_back), partial(self._doubt, copy), copy.entry.name)
 
     @property
@@ -103,6 +106,7 @@ class PiecePlacing:
 
     def _copy(self, copy: PlannedCopy, source: str | None) -> None:
         assert self._keeping is not None
+        assert self._manifest is not None
         self._note(copy, status=Status.PINNING, message="")
 
         def on_bytes(done: int, total: int) -> None:
@@ -112,7 +116,7 @@ class PiecePlacing:
                 self._on_placed(self._rows[copy.entry.name])
 
         found = self._keeping.keep(copy, source, on_bytes)
-        sets = sorted({one.data_set for one in found.active.values()})
+        sets = sorted({found.active[piece.cid].data_set for piece in self._manifest.pieces})
         where = ", ".join(map(str, sets))
         promised = self._rows[copy.entry.name].promised_us or now_us()
         self._note(copy, status=Status.PINNED, requestid=where, promised_us=promised)

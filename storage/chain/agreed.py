@@ -18,7 +18,8 @@ from ..errors import PeerError, UnreachableError, WrongBytesError
 from .rpc import BlockHead, EthRpc, Log, RevertError
 
 T = TypeVar("T")
-_MAX_BEHIND = 20  # blocks: ten minutes
+_MAX_APART = 20  # blocks: ten minutes
+_APART_HINT = "take the one that is stuck, or lies, out of rpc: an explorer shows how far the chain is"
 _MAX_LATE_S = 1800.0  # a chain has stood still for minutes; a state that is older is not today's
 _MAX_NULL_ROUNDS = 100  # in a row; more than a few have not been seen
 
@@ -61,9 +62,10 @@ class Chain:
         known = {rpc: found[1] for rpc, found in heads.items() if isinstance(found, tuple)}
         if not known:
             raise UnreachableError("no endpoint of the chain answers: " + _reasons(heads))
-        newest = max(known.values())  # one that is far behind would drag all others to an old state
-        known = {rpc: head for rpc, head in known.items() if head >= newest - _MAX_BEHIND}
-        head = min(known.values())
+        head, newest = min(known.values()), max(known.values())
+        if newest - head > _MAX_APART:  # the lowest may be stuck, the highest may lie to be the only one that counts
+            heads_said = ", ".join(f"{rpc.name} is at {at}" for rpc, at in known.items())
+            raise DisagreementError(f"the endpoints do not follow one chain: {heads_said}", hint=_APART_HINT)
         number = max(0, head - depth)
         block = self._block(number, tuple(known))
         late_s = self._now_s() - block.time_s - depth * self._epoch_s

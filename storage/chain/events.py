@@ -14,11 +14,8 @@ from .rpc import Log
 
 ADDED = Event("PiecesAdded", ("uint256",), ("uint256[]", "(bytes)[]"))  # before 3.5.0
 ADDED_V2 = Event("PiecesAddedV2", ("uint256",), ("uint256", "(bytes32,bytes32)[]"))
-REMOVAL = Event("PiecesScheduledForRemoval", ("uint256",), ("uint256[]",))
 REMOVED = Event("PiecesRemoved", ("uint256",), ("uint256[]",))
-PERIOD = Event("NextProvingPeriod", ("uint256",), ("uint256", "uint256"))
 PROVEN = Event("PossessionProven", ("uint256",), ("(uint256,uint256)[]",))
-DELETED = Event("DataSetDeleted", ("uint256",), ("uint256",))
 REPLACED = Event("StorageProviderChanged", ("uint256", "address", "address"), ())
 FAULT = Event("FaultRecord", ("uint256",), ("uint256", "uint256"))
 
@@ -34,46 +31,39 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Of a data set, from block `first` on, in the order of the chain. Pieces by their ids, with their blocks."""
+    """Of a data set, from block `first` on, in the order of the chain. Pieces by their ids, with their blocks.
+
+    `proofs`: the blocks of proofs. `providers`: to whom it was handed over.
+    """
 
     first: int
     added: dict[int, tuple[PieceCID, int]]
-    removals: tuple[int, ...]
     removed: dict[int, int]
     proofs: tuple[int, ...]
     faults: tuple[Fault, ...]
-    deleted: int | None
     providers: tuple[str, ...]
 
 
 def history(chain: Chain, verifier: str, service: str, number: int, first: int, at: Anchor) -> History:
     """Read it. `service`: the listener, whose event a fault is. Raises as `Chain` does."""
     mark = hexadecimal(number)
-    logs = chain.logs(verifier, [None, mark], first, at)
-    found = History(
-        first, {}, (), {}, (), _faults(chain.logs(service, [hexadecimal(FAULT.topic), mark], first, at)), None, ()
-    )
-    kinds = {event.topic: event for event in (ADDED, ADDED_V2, REMOVAL, REMOVED, PERIOD, PROVEN, DELETED, REPLACED)}
-    added, removed = found.added, found.removed
-    removals: list[int] = []
+    kinds = {event.topic: event for event in (ADDED, ADDED_V2, REMOVED, PROVEN, REPLACED)}
+    added: dict[int, tuple[PieceCID, int]] = {}
+    removed: dict[int, int] = {}
     proofs: list[int] = []
     providers: list[str] = []
-    deleted: int | None = None
-    for log in logs:
+    for log in chain.logs(verifier, [None, mark], first, at):
         event = kinds.get(log.topics[0]) if log.topics else None
         if event in (ADDED, ADDED_V2):
             added.update({one: (cid, log.block) for one, cid in pieces_added(log).items()})
-        elif event is REMOVAL:
-            removals += _data(event, log)[0]
         elif event is REMOVED:
             removed.update(dict.fromkeys(_data(event, log)[0], log.block))
         elif event is PROVEN:
             proofs.append(log.block)
-        elif event is DELETED:
-            deleted = log.block
         elif event is REPLACED and len(log.topics) == 4:
             providers.append("0x" + log.topics[3][-20:].hex())
-    return History(first, added, tuple(removals), removed, tuple(proofs), found.faults, deleted, tuple(providers))
+    faults = _faults(chain.logs(service, [hexadecimal(FAULT.topic), mark], first, at))
+    return History(first, added, removed, tuple(proofs), faults, tuple(providers))
 
 
 def pieces_added(log: Log) -> dict[int, PieceCID]:

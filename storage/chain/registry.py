@@ -35,7 +35,6 @@ class StorageProvider:
     min_bytes: int
     max_bytes: int
     price_tib_day: int
-    announces: bool
 
     def takes(self, size: int) -> bool:
         """Whether a piece of so many bytes is within what it takes."""
@@ -78,7 +77,7 @@ def _provider(entry: tuple[Any, ...]) -> StorageProvider | None:
     return StorageProvider(
         number, address.lower(), payee.lower(), _text(name)[:100], url, _text(about.get("location", b"")),
         _number(about.get("minPieceSizeInBytes"), 0), _number(about.get("maxPieceSizeInBytes"), _DEFAULT_MAX_BYTES),
-        _number(about.get("storagePricePerTibPerDay"), 0), about.get("ipniIpfs") == b"\x01",
+        _number(about.get("storagePricePerTibPerDay"), 0),
     )  # fmt: skip
 
 

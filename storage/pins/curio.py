@@ -14,7 +14,6 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,21 +23,12 @@ from ..errors import MissingError, SlowError, UnreachableError, WrongBytesError
 from ..pieces.piece_cid import PieceCID
 from ..printable import printable
 
-MAX_PIECES_A_CALL = 40  # more are refused (curio, pdp/handlers_add.go)
-MAX_EXTRA_BYTES = 8 << 10  # of a message to add pieces; 40 of them without metadata are 5.5 KiB
+MAX_PIECES_A_CALL = (
+    40  # more are refused (curio, pdp/handlers_add.go); signed, they are 5.5 of 8 KiB that a message may have
+)
 _MIN_RATE_BYTES_S = 100_000  # slower, and a piece of 1 GB takes three hours: longer than it is kept
 _IDLE_S = 60.0  # without a byte taken
 _FINISH_S = 600.0  # it computes CommP of up to 1 GiB before it answers
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """What a provider says of one that it sent: `done` is None while it is under way, False when it failed."""
-
-    hash: str
-    done: bool | None
-    data_set: int | None = None
-    ids: tuple[int, ...] = ()
 
 
 class Curio:
@@ -84,26 +74,15 @@ class Curio:
         self._expect(reply, (201,), "these pieces")
         return self._location(reply, f"/pdp/data-sets/{data_set}/pieces/added/").rsplit("/", 1)[1]
 
-    def created(self, transaction: str) -> Transaction:
-        """How far a `create_and_add` is. Raises `MissingError` for one that it does not know."""
+    def created(self, transaction: str) -> bool | None:
+        """Whether a `create_and_add` went well; None: it is under way. Raises `MissingError` for an unknown one."""
         answer = self._json(self._control.call("GET", f"/pdp/data-sets/created/{transaction}"), "this transaction")
-        done = answer.get("ok")
-        if answer.get("txStatus") == "rejected":
-            done = False
-        number = answer.get("dataSetId")
-        return Transaction(
-            transaction, done if isinstance(done, bool) else None, number if type(number) is int else None
-        )
+        return _outcome(answer, "ok")
 
-    def added(self, data_set: int, transaction: str) -> Transaction:
-        """How far an `add` is. Raises `MissingError` for one that it does not know."""
+    def added(self, data_set: int, transaction: str) -> bool | None:
+        """Whether an `add` went well; None: it is under way. Raises `MissingError` for an unknown one."""
         path = f"/pdp/data-sets/{data_set}/pieces/added/{transaction}"
-        answer = self._json(self._control.call("GET", path), "this transaction")
-        done, ids = answer.get("addMessageOk"), answer.get("confirmedPieceIds")
-        if answer.get("txStatus") == "rejected":
-            done = False
-        numbers = tuple(one for one in ids if type(one) is int) if isinstance(ids, list) else ()
-        return Transaction(transaction, done if isinstance(done, bool) else None, data_set, numbers)
+        return _outcome(self._json(self._control.call("GET", path), "this transaction"), "addMessageOk")
 
     def pull(
         self, service: str, data_set: int | None, pieces: Mapping[PieceCID, str], extra: bytes
@@ -191,6 +170,13 @@ class Curio:
 
 
 _JSON = {"Content-Type": "application/json"}
+
+
+def _outcome(answer: Mapping[str, Any], key: str) -> bool | None:
+    if answer.get("txStatus") == "rejected":
+        return False
+    done = answer.get(key)
+    return done if isinstance(done, bool) else None
 
 
 def _pieces(pieces: Sequence[PieceCID]) -> list[dict[str, Any]]:
