@@ -1,9 +1,11 @@
 """`DecodedRows`: row groups of all shards of a process, decoded once, the next ones while the current one is read.
 
 Two threads decode ahead (Arrow lets go of the GIL); nothing depends on how far they have come but the time. The bound
-on bytes holds for all that is decoded or being decoded, but for the one group that is read now: half of it at most is
-for groups that nobody has read yet, so that what is read again and again stays, and a quarter for those of which every
-row was read: only the next pass needs them, and to decode into memory that was used before takes a third of the time.
+on bytes holds for all that is decoded or being decoded, but for the one group that is read now. Groups of which some
+rows were read come first: a shuffle takes rows of all of them by turns, and one that was dropped is decoded again. What
+they leave is for groups that nobody has read yet, a quarter of the bound at least and a half at most; and, up to a
+quarter, for those of which every row was read: only the next pass needs them, and to decode into memory that was used
+before takes a third of the time.
 """
 
 from __future__ import annotations
@@ -113,10 +115,11 @@ class DecodedRows:
         room = _MAX_RUNNING - len(self._running)
         if room <= 0 or self._full or len(self._coming) >= _MAX_AHEAD:
             return
-        used = self._coming_bytes()
+        used, left = self._coming_bytes(), self.max_bytes - (self._held_bytes - self._spent_bytes)
+        limit = max(self.max_bytes // 4, min(self.max_bytes // 2, left))
         for key in list(islice(self._wanted, _MAX_LOOKED)):
             size, start = self._wanted[key]
-            self._full = used + size > self.max_bytes // 2
+            self._full = used + size > limit
             if self._full or not room:
                 return
             decode = start()
@@ -125,6 +128,7 @@ class DecodedRows:
                 self._pool = self._pool or ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
                 self._coming[key] = coming = _Coming(decode, size, self._pool)
                 self._running.append(coming)
+                self._make_room()
                 room, used = room - 1, used + size
 
     def _coming_bytes(self) -> int:
@@ -153,13 +157,18 @@ class DecodedRows:
             return
         self._spent_bytes += rows.bytes - self._spent.pop(key, 0)
         self._spent[key] = rows.bytes
+        self._full = False
         while self._spent_bytes > self.max_bytes // 4 or len(self._spent) > _MAX_SPENT:
-            oldest = next(iter(self._spent))
-            held = self._held[oldest]
-            if isinstance(held, Rows) and held.unread == held.count:
-                self._drop(oldest)
-            else:  # the next pass has come to it
-                self._spent_bytes -= self._spent.pop(oldest)
+            self._drop_spent()
+
+    def _drop_spent(self) -> None:
+        """The one that was read to its end first, unless the next pass has come to it."""
+        oldest = next(iter(self._spent))
+        held = self._held[oldest]
+        if isinstance(held, Rows) and held.unread == held.count:
+            self._drop(oldest)
+        else:
+            self._spent_bytes -= self._spent.pop(oldest)
 
     def _drop(self, key: Key) -> None:
         self._held_bytes -= self._held.pop(key).bytes
@@ -168,9 +177,15 @@ class DecodedRows:
     def _keep(self, key: Key, rows: Rows | _Broken) -> None:
         self._held[key] = rows
         self._held_bytes += rows.bytes
+        self._make_room()
+
+    def _make_room(self) -> None:
         room = self.max_bytes - self._coming_bytes()
         while self._held_bytes > room and len(self._held) > 1:
-            self._drop(next(iter(self._held)))
+            if self._spent:
+                self._drop_spent()
+            else:
+                self._drop(next(iter(self._held)))
 
 
 def _decoded(decode: Decode) -> Rows | _Broken:
