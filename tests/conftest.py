@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("holdfast", deadline=None)  # machines are shared: no test fails for being slow
+settings.load_profile("holdfast")
 
 
 @pytest.fixture(autouse=True, scope="session")

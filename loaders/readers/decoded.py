@@ -146,6 +146,8 @@ class DecodedRows:
             self._start_some()
         else:
             self._held.move_to_end(key)
+            if key in self._spent:  # the next pass has come to it
+                self._spent_bytes -= self._spent.pop(key)
         if isinstance(found, _Broken):
             raise SampleError(found.message, hint=found.hint)
         return found

@@ -296,6 +296,21 @@ def test_what_is_decoded_ahead_and_what_was_read_make_room_for_what_is_being_rea
     assert rows._held_bytes + rows._coming_bytes() <= 1000
 
 
+def test_what_the_last_pass_left_is_not_taken_for_room_by_the_next() -> None:
+    rows = DecodedRows(1000)
+    table = pa.table({"x": pa.array(range(10), pa.int64())})  # 80 bytes
+    decode = lambda _: Rows(table)
+    for group in range(3):
+        rows.spend(("s", group), rows.get(("s", group), decode, group))
+    rows.begin()
+    for group in range(8):  # 640 bytes at hand, of which 240 were kept
+        rows.get(("s", group), decode, group).unread -= 1
+    for group in range(8, 40):
+        rows.want(("s", group), 80, lambda: lambda: Rows(table))
+    assert sorted(rows._coming) == [("s", group) for group in range(8, 12)], "360 bytes are left"
+    assert all(rows.knows(("s", group)) for group in range(8))
+
+
 def test_what_is_known_of_groups_that_were_read_is_bounded_and_goes_with_them() -> None:
     rows = DecodedRows(1000)
     nothing = pa.table({"x": pa.nulls(3)})
