@@ -7,6 +7,7 @@ import select
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -82,8 +83,7 @@ def pack(
     from ..storage.blocks.disk import DiskStore
 
     with DiskStore(repo_path(repo)).open(create=False) as store:
-        made = _packed(store, uri, output)
-        kept = keep_manifest(store, made)
+        made, kept = _packed(store, uri, output, partial(keep_manifest, store))
     _say(made, kept, output, as_json)
 
 
@@ -109,19 +109,23 @@ def manifest(
     except OSError as error:
         raise ConfigError(f"{output} cannot be made: {error.strerror}", hint="check the path") from error
     with DiskStore(repo_path(repo)).open(create=False) as store:
-        made = _packed(store, uri, None)
-    _say(made, write_manifest(made, output), output, as_json)
+        made, kept = _packed(store, uri, None, lambda made: write_manifest(made, output))
+    _say(made, kept, output, as_json)
 
 
-def _packed(store: DiskStore, uri: str, cars: Path | None) -> PieceManifest:
+def _packed(
+    store: DiskStore, uri: str, cars: Path | None, keep: Callable[[PieceManifest], CID]
+) -> tuple[PieceManifest, CID]:
     from ..pipeline.pieces.pack import pack as run
     from ..storage.session import locate
 
     where = locate(uri, None, warn)
     if where.path:
         raise ConfigError(f"{uri} is a path in a dataset", hint="pieces are made of a whole one: give its root")
+    kept: list[CID] = []
     with progress("packing") as update:
-        return run(store, where.root, cars=cars, on_bytes=update)
+        made = run(store, where.root, cars=cars, on_bytes=update, on_made=lambda one: kept.append(keep(one)))
+    return made, kept[0]
 
 
 def _say(made: PieceManifest, cid: CID, output: Path | None, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ...storage.blocks.disk import DiskStore
 from ...storage.cid import CID
 from ...storage.errors import HoldfastError
@@ -26,9 +28,7 @@ def manifest_for(store: DiskStore, root: CID, on_bytes: OnBytes = lambda _done, 
                 return found
         except HoldfastError:
             pass  # a part of it was lost: it is made anew, the same
-    made = pack(store, root, on_bytes=on_bytes)
-    keep_manifest(store, made)
-    return made
+    return pack(store, root, on_bytes=on_bytes, on_made=partial(keep_manifest, store))
 
 
 def _read(store: DiskStore, cid: CID) -> PieceManifest:

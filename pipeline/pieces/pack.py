@@ -13,7 +13,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ...storage.blocks.atomic import sync_folder
 from ...storage.blocks.block import Block
@@ -34,6 +33,7 @@ from ...storage.pieces.piece import Piece
 from ...storage.session import Session, user_policy
 from ...storage.sources.local import Local
 from ...storage.uri import DatasetUri
+from .finished import Behind, Finished, OtherBlocksError, Rows
 from .groups import GROUP_BYTES, groups
 
 _READERS, _AHEAD = 2, 8  # threads that read leaves; leaves that are read before their turn
@@ -47,6 +47,7 @@ def pack(
     *,
     cars: Path | None = None,
     on_bytes: OnBytes = lambda _done, _total: None,
+    on_made: Callable[[PieceManifest], object] = lambda _: None,
     max_group_bytes: int = GROUP_BYTES,
     max_piece_bytes: int = MAX_PIECE_BYTES,
 ) -> PieceManifest:
@@ -54,30 +55,53 @@ def pack(
 
     Shards are grouped by content (`groups`), each group is a CAR; one that comes out longer than a piece goes on in
     the next. All that is no shard comes last, and of a tree that is no dataset that is all. `cars`: a folder that gets
-    the CARs, named by their PieceCIDs. `on_bytes` is told of shard bytes, of how many. Raises `BlockMissingError`,
-    `FileChangedError`, `StoreError`, `UnsupportedError` for blocks that are not named by sha2-256.
+    the CARs, named by their PieceCIDs. `on_bytes` is told of shard bytes, of how many.
+
+    One that was killed goes on behind the pieces that it had finished, as far as their CARs are there: they are noted
+    until `on_made`, which may keep the manifest, has returned.
+
+    Raises `BlockMissingError`, `FileChangedError`, `StoreError`, `UnsupportedError` for blocks that are not named by
+    sha2-256.
     """
     root = root.v1()
+    if cars is not None:
+        _clear(cars)
+    finished = Finished(store.folder / "packing", root, (max_group_bytes, max_piece_bytes))
+    try:
+        found = _pack(store, root, cars, finished, max_group_bytes, max_piece_bytes, on_bytes)
+    except OtherBlocksError:
+        finished.clear()
+        found = _pack(store, root, cars, finished, max_group_bytes, max_piece_bytes, on_bytes)
+    if not found.pieces:
+        raise UnsupportedError(f"{root} has no blocks", hint="pieces are made of what has a byte")
+    made = PieceManifest(root, tuple(found.pieces), BlockTable.of(np.concatenate(found.rows)))
+    on_made(made)
+    finished.clear()
+    return made
+
+
+def _pack(
+    store: DiskStore, root: CID, cars: Path | None, finished: Finished, max_group_bytes: int, max_piece_bytes: int,
+    on_bytes: OnBytes,
+) -> _Pieces:  # fmt: skip
     shards = _shards(store, root)
     total = sum(size for _, size in shards)
     leaves = {cid for cid, _ in shards}
-    if cars is not None:
-        _clear(cars)
-    found = _Pieces(cars, max_piece_bytes)
+    found = _Pieces(cars, max_piece_bytes, finished)
+    behind = Behind(tuple(found.rows))
     try:
         for group in groups(shards, max_group_bytes):
-            for cid, data in _blocks(store, group, ()):
+            for cid, data in _blocks(store, group, (), behind):
                 found.add(cid, data)
                 on_bytes(min(found.size, total), total)
             found.end()
-        for cid, data in _blocks(store, [root], leaves):
+        for cid, data in _blocks(store, [root], leaves, behind):
             found.add(cid, data)
         found.end()
+        behind.end()
     finally:
         found.close()
-    if not found.pieces:
-        raise UnsupportedError(f"{root} has no blocks", hint="pieces are made of what has a byte")
-    return PieceManifest(root, tuple(found.pieces), BlockTable.of(np.concatenate(found.rows)))
+    return found
 
 
 def _clear(folder: Path) -> None:
@@ -99,8 +123,9 @@ def _shards(store: DiskStore, root: CID) -> list[tuple[CID, int]]:
         return [(CID.parse(shard.cid), shard.bytes) for shard in Dataset(session.tree).open().shards()]
 
 
-def _blocks(store: DiskStore, roots: list[CID], without: Container[CID]) -> Iterator[tuple[CID, bytes]]:
-    """The blocks below some roots in the order of a CAR, each once; not those of `without`, nor what is below them.
+def _blocks(store: DiskStore, roots: list[CID], without: Container[CID], behind: Behind) -> Iterator[tuple[CID, bytes]]:
+    """The blocks below some roots in the order of a CAR, each once; not those of `without`, nor what is below them, and
+    not those that are `behind`.
 
     Leaves are read ahead, in threads: to read and hash them one by one takes as long as CommP on two cores.
     """
@@ -108,6 +133,8 @@ def _blocks(store: DiskStore, roots: list[CID], without: Container[CID]) -> Iter
         ahead: deque[tuple[CID, bytes | Future[Block]]] = deque()
         try:
             for cid, data in _walk(store, roots, without):
+                if behind.has(cid):
+                    continue
                 ahead.append((cid, pool.submit(store.get, cid) if data is None else data))
                 if len(ahead) > _AHEAD:
                     yield _read(*ahead.popleft())
@@ -141,14 +168,20 @@ def _walk(store: DiskStore, roots: list[CID], without: Container[CID]) -> Iterat
 
 
 class _Pieces:
-    """The pieces so far, and the one that is being filled."""
+    """The pieces so far, those that were `finished` before among them, and the one that is being filled."""
 
-    def __init__(self, folder: Path | None, max_bytes: int) -> None:
+    def __init__(self, folder: Path | None, max_bytes: int, finished: Finished) -> None:
         self.pieces: list[Piece] = []
-        self.rows: list[npt.NDArray[np.void]] = []
+        self.rows: list[Rows] = []
         self.size = 0  # of all
-        self._folder, self._max_bytes = folder, max_bytes
+        self._folder, self._max_bytes, self._finished = folder, max_bytes, finished
         self._open: _Open | None = None
+        for piece, rows in finished.read():
+            if folder is not None and not _is_there(folder / f"{piece.cid}.car", piece.cid.size):
+                break
+            self.pieces.append(piece)
+            self.rows.append(rows)
+            self.size += int(rows["length"].sum())
 
     def add(self, cid: CID, data: bytes) -> None:
         """One more block."""
@@ -170,6 +203,7 @@ class _Pieces:
                 piece, rows = self._open.finish()
             finally:
                 self.close()
+            self._finished.keep(len(self.pieces), piece, rows)
             self.pieces.append(piece)
             self.rows.append(rows)
 
@@ -178,6 +212,13 @@ class _Pieces:
         if self._open is not None:
             self._open.close()
             self._open = None
+
+
+def _is_there(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 class _Open:
@@ -209,7 +250,7 @@ class _Open:
         self._write(head)
         self._write(data)
 
-    def finish(self) -> tuple[Piece, npt.NDArray[np.void]]:
+    def finish(self) -> tuple[Piece, Rows]:
         """The piece and its rows of the table; the CAR is on the disk."""
         self._write(padding(self.at))
         piece = self._hasher.finish()

@@ -9,6 +9,7 @@
       leases/       who is putting something together: see `lease`
       sweep.lock    see `sweep_lock`
       import.lock   see `car_resume`
+      packing/      pieces for Filecoin that a pack has finished, until it has made all
 
 A block may have several locations; each is tried until one hashes right. A file whose stamp differs from that of
 its last hashing is read, hashed and, if it is not what it was, named in a `FileChangedError`: never served.

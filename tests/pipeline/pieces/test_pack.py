@@ -5,8 +5,13 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +27,7 @@ from holdfast.storage.cid import CID, RAW
 from holdfast.storage.dag.car import CarReader
 from holdfast.storage.errors import (
     BlockMissingError,
+    DiskFullError,
     FileChangedError,
     FormatError,
     HoldfastError,
@@ -127,6 +133,108 @@ def test_a_shard_longer_than_a_piece_goes_on_in_the_next(tmp_path: Path) -> None
         assert [piece.cid.size <= PIECE_BYTES for piece in made.pieces] == [True] * 5
         for number, piece in enumerate(made.pieces):
             assert sum(map(len, piece_bytes(store, made, number))) == piece.cid.size
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from holdfast.pipeline.pieces.pack import pack
+from holdfast.storage.blocks.disk import DiskStore
+from holdfast.storage.cid import CID
+
+repo, root, cars, group, piece = sys.argv[1:]
+
+def on_bytes(done, total):
+    if done > total * 0.8:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with DiskStore(Path(repo)).open(create=False) as store:
+    pack(store, CID.parse(root), cars=Path(cars) if cars else None, on_bytes=on_bytes,
+         max_group_bytes=int(group), max_piece_bytes=int(piece))
+"""
+
+
+@pytest.mark.parametrize("with_cars", [False, True])
+def test_a_pack_that_was_killed_goes_on_behind_the_pieces_that_it_had_finished(
+    store: DiskStore, root: CID, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_cars: bool
+) -> None:
+    expected = packed(store, root)
+    cars = tmp_path / "cars" if with_cars else None
+    finished = tmp_path / "repo/packing"
+
+    def killed() -> list[Path]:
+        arguments = [tmp_path / "repo", root, cars or "", GROUP_BYTES, PIECE_BYTES]
+        done = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], check=False, timeout=60)
+        assert done.returncode == -signal.SIGKILL
+        return sorted(finished.glob("*/*"))
+
+    reads: list[CID] = []
+    get = DiskStore.get
+    monkeypatch.setattr(DiskStore, "get", lambda self, cid: reads.append(cid) or get(self, cid))  # type: ignore[func-returns-value]
+
+    def leaves_read() -> int:
+        reads.clear()
+        assert packed(store, root, cars).files() == expected.files()
+        assert not finished.exists()
+        if cars is not None:
+            assert {path.name for path in cars.iterdir()} == {f"{piece.cid}.car" for piece in expected.pieces}
+        return sum(cid.codec == RAW for cid in reads)
+
+    every = leaves_read()
+    for path in cars.iterdir() if cars else ():
+        path.unlink()
+    kept = killed()
+    assert len(kept) >= 2
+    rest = leaves_read()
+    assert rest < every // 2
+    kept = killed()
+    kept[-1].write_bytes(kept[-1].read_bytes()[:-1])  # damaged: made again
+    assert rest < leaves_read() < every
+    kept = killed()
+    kept[1].write_bytes(kept[0].read_bytes())  # whole, and not what comes there
+    assert leaves_read() >= every
+    if cars is not None:
+        killed()
+        (cars / f"{expected.pieces[0].cid}.car").unlink()
+        assert leaves_read() == every
+
+
+def test_what_was_finished_is_noted_until_the_manifest_is_kept(
+    store: DiskStore, root: CID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, or a kill, may come between; and notes that cannot be removed are not read for ever."""
+
+    def full(_: PieceManifest) -> None:
+        raise DiskFullError("full")
+
+    with pytest.raises(DiskFullError):
+        pack(store, root, on_made=full, max_group_bytes=GROUP_BYTES, max_piece_bytes=PIECE_BYTES)
+    notes = sorted((store.folder / "packing").glob("*/*"))
+    assert len(notes) > 3
+    notes[1].write_bytes(notes[0].read_bytes())
+    monkeypatch.setattr("shutil.rmtree", lambda _: (_ for _ in ()).throw(PermissionError("no")))
+    made = packed(store, root)
+    monkeypatch.undo()
+    assert packed(store, root).files() == made.files()
+
+
+def test_what_was_begun_and_not_finished_goes_after_a_month(store: DiskStore, root: CID, tmp_path: Path) -> None:
+    for name, age_s in (("old", 31 * 86_400), ("new", 29 * 86_400)):
+        folder = tmp_path / "repo/packing" / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (time.time() - age_s,) * 2)
+    packed(store, root)
+    assert [path.name for path in (tmp_path / "repo/packing").iterdir()] == ["new"]
+
+
+def test_a_disk_that_takes_no_notes_is_packed_from(
+    store: DiskStore, root: CID, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "repo/packing").write_bytes(b"in the way")
+    made = packed(store, root)
+    assert "a pack that is killed now starts over" in caplog.text
+    (tmp_path / "repo/packing").unlink()
+    assert packed(store, root).files() == made.files()
 
 
 def test_a_tiny_piece_is_padded_and_read_all_the_same(tmp_path: Path) -> None:
