@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 import urllib.request
 from collections.abc import Coroutine, Mapping
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ..configs.roster import Provider
 from .errors import (
@@ -29,6 +31,7 @@ from .errors import (
     WrongBytesError,
 )
 from .printable import printable
+from .sources.netguard import NetGuard
 
 T = TypeVar("T")
 MAX_ANSWER_BYTES = 4 << 20
@@ -47,10 +50,16 @@ class Reply:
 
 
 class Control:
-    """Construction does no IO; token and headers are read from where the roster says at each call."""
+    """Construction does no IO; token and headers are read from where the roster says at each call.
 
-    def __init__(self, provider: Provider, *, env: Mapping[str, str] | None = None) -> None:
-        self.provider = provider
+    `guard`: for a provider that somebody else named. It is dialled directly then: behind a proxy the address that is
+    reached could not be checked.
+    """
+
+    def __init__(
+        self, provider: Provider, *, env: Mapping[str, str] | None = None, guard: NetGuard | None = None
+    ) -> None:
+        self.provider, self._guard = provider, guard or NetGuard(guarded=False)
         self._env: Mapping[str, str] = os.environ if env is None else env
 
     def call(
@@ -68,8 +77,8 @@ class Control:
 
         `cut`: where the content type holds this, what goes beyond `max_bytes` is not read, and no error.
 
-        Raises `UnreachableError`, `SlowError`, `OversizeError`; `ConfigError` for a token or CA file that cannot be
-        read. A refusal is an answer: see `refusal`.
+        Raises `UnreachableError`, `ForbiddenAddressError`, `SlowError`, `OversizeError`; `ConfigError` for a token or
+        CA file that cannot be read. A refusal is an answer: see `refusal`.
         """
         sent = {
             "Accept": "application/json",
@@ -79,8 +88,9 @@ class Control:
         }
         url, name = self.provider.url.rstrip("/") + target, self.provider.name
         try:
+            proxy, only = (None, _Checked(self._guard, url)) if self._guard.guarded else (_proxy(url), None)
             status, kind, location, answer = _run(
-                _request(method, url, sent, body, self._context(), _proxy(url), max_bytes, timeout_s, cut)
+                _request(method, url, sent, body, self._context(), proxy, only, max_bytes, timeout_s, cut)
             )
         except TimeoutError as error:
             raise SlowError(f"{name} did not answer in time") from error
@@ -116,13 +126,37 @@ def refusal(name: str, reply: Reply, reason: str, what: str) -> ConfigError | Pe
     return WithheldError(f"{name} refuses the request: {status}{said}")
 
 
+class _Checked(AbstractResolver):
+    """The addresses of one host that a guard lets pass: looked up once, and no others are dialled."""
+
+    def __init__(self, guard: NetGuard, url: str) -> None:
+        parts = urlsplit(url)
+        self._host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        self._found = guard.resolve(self._host, port)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """See `aiohttp.abc.AbstractResolver`. Not asked for a literal address, which was checked before."""
+        return [
+            ResolveResult(
+                hostname=self._host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST
+            )
+            for kind, (address, _) in self._found
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
 async def _request(
     method: str, url: str, headers: Mapping[str, str], data: bytes | None, tls: ssl.SSLContext | None,
-    proxy: str | None, max_bytes: int, timeout_s: float, cut: str,
+    proxy: str | None, only: AbstractResolver | None, max_bytes: int, timeout_s: float, cut: str,
 ) -> tuple[int, str, str, bytes]:  # fmt: skip
     timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
+    connector = None if only is None else aiohttp.TCPConnector(resolver=only)
     async with (
-        aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
+        aiohttp.ClientSession(timeout=timeout, auto_decompress=False, connector=connector) as session,
         session.request(
             method, url, headers=headers, data=data, ssl=tls or True, proxy=proxy, allow_redirects=False
         ) as answer,

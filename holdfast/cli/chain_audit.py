@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +12,25 @@ from ..configs.errors import ConfigError
 if TYPE_CHECKING:
     from ..pipeline.audit.announced import Announcement
     from ..pipeline.audit.chain import ChainAudit
+    from ..storage.chain.registry import StorageProvider
     from ..storage.pieces.manifest import PieceManifest
 
 
-def read_chain(manifest: PieceManifest, roster: Path | None, data_sets: list[int], *, must: bool) -> ChainAudit | None:
+@dataclass(frozen=True, slots=True)
+class ReadChain:
+    """What the chain says; and the providers that nobody named, but who are paid for pieces of the manifest."""
+
+    audit: ChainAudit
+    chosen: tuple[tuple[str, StorageProvider], ...] = ()
+
+
+def read_chain(manifest: PieceManifest, roster: Path | None, data_sets: list[int], *, must: bool) -> ReadChain | None:
     """What the chain says of a manifest's pieces; None for a roster without a [filecoin] table. `must`: then it raises
     `ConfigError`. Raises `PeerError` where the chain cannot be read, or endpoints contradict each other.
     """
     from ..configs.roster import Roster
     from ..pipeline.audit.chain import audit_chain
-    from ..pipeline.filecoin.choose import named
+    from ..pipeline.audit.paid import chosen_by, provider_of
     from ..pipeline.filecoin.plan import payer_of
     from ..storage.chain.deployment import Deployment
     from ..storage.chain.registry import providers
@@ -34,18 +43,26 @@ def read_chain(manifest: PieceManifest, roster: Path | None, data_sets: list[int
         return None
     deployment = Deployment.of(table, os.environ)
     if data_sets:
-        return audit_chain(manifest, deployment, [], None, data_sets=data_sets)
+        return ReadChain(audit_chain(manifest, deployment, [], None, data_sets=data_sets))
     payer = table.payer or payer_of(table, os.environ)[1]
     at = deployment.chain.anchor()
-    known = providers(deployment.chain, deployment.addresses(at).registry, at)
-    wanted = [(one.name, named(known, one.url)) for one in loaded.providers if one.kind == "filecoin"]
-    if len(wanted) < table.copies:  # chosen ones: whoever stores anything for this payer
-        taken = {provider.number for _, provider in wanted}
-        ours = {one.provider_id for one in deployment.service.sets_of(payer, at)} - taken
-        wanted += [(f"filecoin/{one.number}", one) for one in known if one.number in ours]
-    if not wanted:
-        raise ConfigError(f"{payer} pays for no data set", hint="name one: --data-set N, or providers in the roster")
-    return audit_chain(manifest, deployment, wanted, payer, expected=table.copies)
+    known = providers(deployment.chain, deployment.addresses(at).registry, at, retired=True)
+    ours = deployment.service.sets_of(payer, at)
+    storing = {one.provider_id for one in ours}
+    entries = [one for one in loaded.providers if one.kind == "filecoin"]
+    named = [(one.name, provider_of(known, one.url, storing)) for one in entries]
+    chosen: list[tuple[str, StorageProvider]] = []
+    if sum(one is not None for _, one in named) < table.copies:
+        taken = {one.number for _, one in named if one is not None}
+        mine = [one for one in ours if one.provider_id not in taken]
+        chosen = chosen_by(deployment, table.source, mine, known, manifest, at)
+    if not named and not chosen:
+        raise ConfigError(
+            f"{payer} pays nobody for pieces of {manifest.root}",
+            hint="name a data set: --data-set N, or providers in the roster",
+        )
+    found = audit_chain(manifest, deployment, [*named, *chosen], payer, expected=table.copies)
+    return ReadChain(found, tuple(chosen))
 
 
 def read_announced(manifest: PieceManifest, roster: Path | None) -> list[Announcement]:
@@ -89,10 +106,11 @@ def chain_words(found: ChainAudit) -> list[str]:
     words = [f"on {found.network}, at block {block.number} ({block.hash[:18]}…):"]
     for one in found.findings:
         sets = ", ".join(map(str, one.data_sets)) or "none"
+        paid = f" paid by {', '.join(one.payers)}" if one.payers else ""
         proven = f"last proven in epoch {one.last_proven}" if one.last_proven else "never proven"
         words.append(
             f"  {one.name}: {one.verdict.value}: {one.pieces} of {one.pieces + len(one.missing)} pieces in data set"
-            f" {sets}, {proven}, {one.proofs} proofs and {one.faults} missed periods in {one.blocks} epochs"
+            f" {sets}{paid}, {proven}, {one.proofs} proofs and {one.faults} missed periods in {one.blocks} epochs"
         )
         words += [f"    {reason}" for reason in one.reasons]
     if len(found.findings) < found.expected:

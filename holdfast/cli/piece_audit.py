@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from .output import emit, progress
 
 if TYPE_CHECKING:
     from ..pipeline.audit.report import Replay
+    from ..storage.chain.registry import StorageProvider
     from ..storage.names.key import PrivateKey
     from ..storage.pieces.manifest import PieceManifest
     from ..storage.sources.netguard import NetGuard
@@ -74,7 +76,8 @@ def audit(
         before = _replay(replay, made)
         seed, samples, signed_by = before.seed, before.samples, str(before.signer)
     asked_at = datetime.now(UTC).isoformat(timespec="seconds")
-    chain = read_chain(made, roster, data_sets or [], must=chain_only)
+    found_chain = read_chain(made, roster, data_sets or [], must=chain_only)
+    chain = found_chain.audit if found_chain else None
     if chain_only:
         if replay is not None or report is not None:
             raise ConfigError("--chain-only goes without --report and --replay", hint="they are of what was asked")
@@ -84,7 +87,7 @@ def audit(
     with progress("auditing", unit="answers") as update:
         found = audit_pieces(
             made,
-            _sources(made, urls, roster, guard(allow_net)),
+            _sources(made, urls, roster, guard(allow_net), found_chain.chosen if found_chain else ()),
             samples=samples or DEFAULT_SAMPLES,
             seed=seed,
             deadline_s=deadline_s(deadline) or 30.0,
@@ -138,11 +141,15 @@ def _replay(path: Path, manifest: PieceManifest) -> Replay:
 
 
 def _sources(
-    manifest: PieceManifest, urls: list[str] | None, roster: Path | None, redirects: NetGuard
-) -> list[PieceSource]:
-    """Whom to ask: those of the command line, or all of kind filecoin in the roster, whatever manifest it names."""
+    manifest: PieceManifest, urls: list[str] | None, roster: Path | None, redirects: NetGuard,
+    chosen: Sequence[tuple[str, StorageProvider]],
+) -> list[PieceSource]:  # fmt: skip
+    """Whom to ask: those of the command line, or all of kind filecoin in the roster, whatever manifest it names, and
+    those of the registry that are paid: they are dialled where the guard allows it.
+    """
     from ..configs.roster import Roster
     from ..storage.sources.http import Endpoint
+    from ..storage.sources.netguard import NetGuard
     from ..storage.sources.piece import PieceSource
 
     if urls and roster:
@@ -151,10 +158,23 @@ def _sources(
         return [PieceSource(url, Endpoint(url, redirect_guard=redirects), manifest) for url in urls]
     if roster is None:
         raise ConfigError("nobody to audit", hint="give --from URL or --roster FILE")
-    return [
+    loaded = Roster.load(roster)
+    found = [
         PieceSource(
             one.name, Endpoint(one.url, one.headers(os.environ), one.ca_file, redirect_guard=redirects), manifest
         )
-        for one in Roster.load(roster).providers
+        for one in loaded.providers
         if one.kind == "filecoin"
     ]
+    local = loaded.filecoin is not None and loaded.filecoin.network == "devnet"
+    dialled = NetGuard(guarded=False) if local else redirects
+    found += [
+        PieceSource(name, Endpoint(one.url, guard=dialled, redirect_guard=redirects), manifest)
+        for name, one in chosen
+        if one.url
+    ]
+    if not found:
+        raise ConfigError(
+            f"{roster} names no provider of kind filecoin", hint="add one, or --chain-only with a [filecoin] table"
+        )
+    return found

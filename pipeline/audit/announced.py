@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ...configs.roster import Provider
 from ...storage.cid import CID
-from ...storage.errors import PeerError
+from ...storage.errors import ConfigError, PeerError
 from ...storage.names.router import Router
 from ...storage.pieces.manifest import PieceManifest
 from ...storage.pins.curio import Curio
@@ -51,7 +51,7 @@ def audit_announced(
         for number in numbers:
             try:
                 said[Curio(provider, env).announced(manifest.pieces[number].cid)] += 1
-            except PeerError as error:
+            except (PeerError, ConfigError) as error:
                 wrong.append(error.message)
                 break
         mine = urlsplit(provider.url).netloc.lower()

@@ -37,12 +37,14 @@ class ChainVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChainFinding:
-    """`data_sets`: which were looked at. Epochs are block numbers, 0 for never. `blocks`: how far back events
-    were read. `faults`: proving periods without a proof, in that time. `reasons`: in sentences, why it is not PROVEN.
+    """`data_sets`: which were looked at; `payers`: who pays for them. Epochs are block numbers, 0 for never. `blocks`:
+    how far back events were read. `faults`: proving periods without a proof, in that time. `reasons`: in sentences, why
+    it is not PROVEN.
     """
 
     name: str
     data_sets: tuple[int, ...]
+    payers: tuple[str, ...]
     verdict: ChainVerdict
     pieces: int
     missing: tuple[str, ...]
@@ -80,6 +82,7 @@ class ChainAudit:
 class _Tally:
     """What the data sets of one provider come to."""
 
+    payers: set[str] = field(default_factory=set)
     active: set[PieceCID] = field(default_factory=set)
     removals: set[PieceCID] = field(default_factory=set)
     reasons: list[tuple[ChainVerdict, str]] = field(default_factory=list)
@@ -93,14 +96,15 @@ class _Tally:
 def audit_chain(
     manifest: PieceManifest,
     deployment: Deployment,
-    providers: Sequence[tuple[str, StorageProvider]],
+    providers: Sequence[tuple[str, StorageProvider | None]],
     payer: str | None,
     *,
     data_sets: Sequence[int] = (),
     blocks: int = DEFAULT_BLOCKS,
     expected: int = 0,
 ) -> ChainAudit:
-    """Each provider's data sets that `payer` pays for; and `data_sets`, whoever stores and pays for them.
+    """Each provider's data sets that `payer` pays for; and `data_sets`, whoever stores and pays for them. Of None, a
+    provider that the registry does not know (any more), nothing can be said.
 
     Raises as `Chain` does: `DisagreementError` where endpoints, or the events and the state of a contract, contradict
     each other: then nothing is known.
@@ -111,6 +115,9 @@ def audit_chain(
     if providers and payer is not None:
         ours = deployment.service.sets_of(payer, at)
         for name, provider in providers:
+            if provider is None:
+                findings.append(_unknown(name, wanted))
+                continue
             sets = [one.number for one in ours if one.provider_id == provider.number]
             findings.append(_finding(deployment, name, sets, provider.address, wanted, blocks, at))
     findings += [_finding(deployment, f"data set {number}", [number], None, wanted, blocks, at) for number in data_sets]
@@ -127,6 +134,12 @@ def audit_chain(
         tuple(findings),
         expected,
     )
+
+
+def _unknown(name: str, wanted: tuple[PieceCID, ...]) -> ChainFinding:
+    reason = "no provider of the registry has this URL (any more), or several have"
+    missing = tuple(map(str, wanted))
+    return ChainFinding(name, (), (), ChainVerdict.UNKNOWN, 0, missing, 0, 0, 0, 0, 0, (reason,))
 
 
 def _finding(
@@ -148,8 +161,9 @@ def _finding(
     counts = [one for one in tally.reasons if missing or one[0] is not ChainVerdict.DELETED]
     verdict = min((one for one, _ in counts), key=order.index, default=ChainVerdict.PROVEN)
     return ChainFinding(
-        name, tuple(sets), verdict, len(wanted) - len(missing), missing, tally.last_proven, tally.deadline,
-        tally.proofs, tally.faults, tally.blocks, tuple(words for _, words in tally.reasons),
+        name, tuple(sets), tuple(sorted(tally.payers)), verdict, len(wanted) - len(missing), missing,
+        tally.last_proven, tally.deadline, tally.proofs, tally.faults, tally.blocks,
+        tuple(words for _, words in tally.reasons),
     )  # fmt: skip
 
 
@@ -158,10 +172,13 @@ def _look(
     at: Anchor,
 ) -> None:  # fmt: skip
     service, verifier = deployment.service, deployment.verifier
+    terms = service.terms(number, at)
+    if terms.number == number:  # all zeros for one that the service does not know
+        tally.payers.add(terms.payer)
     if not verifier.live(number, at):
         tally.reasons.append((ChainVerdict.DELETED, f"data set {number} was deleted, or never was"))
         return
-    state, terms = verifier.state(number, at), service.terms(number, at)
+    state = verifier.state(number, at)
     active = verifier.pieces(number, at)
     if not wanted.intersection(active.values()):
         return  # another dataset's

@@ -16,7 +16,7 @@ def named(known: Sequence[StorageProvider], url: str) -> StorageProvider:
     """The provider at a URL of the roster. Raises `ConfigError` for one that the registry does not name: who is paid,
     and whose proofs count, is said there.
     """
-    found = [one for one in known if _same(one.url) == _same(url)]
+    found = [one for one in known if same_place(one.url, url)]
     if len(found) > 1:
         raise ConfigError(
             f"{len(found)} providers of the registry say that they are at {url}",
@@ -91,6 +91,11 @@ def _unfit(one: StorageProvider, table: Filecoin, sizes: Sequence[int]) -> str:
     return ""
 
 
-def _same(url: str) -> tuple[str, str, str]:
+def same_place(one: str, other: str) -> bool:
+    """Whether two URLs are of one provider."""
+    return _place(one) == _place(other)
+
+
+def _place(url: str) -> tuple[str, str, str]:
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.lower(), parts.path.rstrip("/")

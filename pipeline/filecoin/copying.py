@@ -2,8 +2,7 @@
 
 For each batch: its pieces are sent, or fetched by the provider from another one; a message is signed and written down;
 it is handed to the provider; the chain is watched until it was used. Each step looks first whether it is done. A
-message that may still be used is used again, and never replaced: its nonce follows from what it says, so that even one
-that was signed anew, the journal being lost, is the same message to the contract, which takes it once.
+message that may still be used is used again, and never replaced.
 """
 
 from __future__ import annotations
@@ -12,31 +11,33 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from ...configs.filecoin import Filecoin
 from ...configs.sizes import format_duration
-from ...storage.chain.abi import keccak256
 from ...storage.chain.deployment import Deployment
 from ...storage.chain.registry import StorageProvider
-from ...storage.chain.typed_data import add_data, create_and_add_data, create_data
-from ...storage.chain.wallet import Wallet
 from ...storage.errors import (
     ConfigError,
     HoldfastError,
     PeerError,
     UnavailableError,
+    UnreachableError,
     WithheldError,
-    WrongBytesError,
 )
 from ...storage.pieces.piece_cid import PieceCID
 from ...storage.pins.curio import MAX_PIECES_A_CALL, Curio
+from .allowance import Allowance
 from .journal import CopyState, Journal, Message, State
-from .standing import INDEX_KEY, SOURCE_KEY, Standing, standing
+from .messages import Messages
+from .standing import Standing, standing
 
 UNCLAIMED_S = 7200  # what a provider keeps that is not committed (curio: PDPUnclaimedUploadKeepHours)
-_MAX_USED = 1000  # times that the same pieces were added and removed
 _COMMIT_AFTER_S = UNCLAIMED_S / 2  # of uploading: then what is there is committed, and the rest comes after it
 
+_TRIES = 3  # to hear all endpoints, before something is signed
+
+T = TypeVar("T")
 OnState = Callable[[CopyState], None]
 Read = Callable[[PieceCID], Iterable[bytes]]
 
@@ -55,12 +56,13 @@ class Copying:
     """One provider. Construction asks nobody."""
 
     def __init__(
-        self, deployment: Deployment, table: Filecoin, wallet: Wallet, payer: str, provider: StorageProvider,
-        curio: Curio, journal: Journal, on_state: OnState, pace: Pace,
+        self, deployment: Deployment, table: Filecoin, messages: Messages, payer: str, provider: StorageProvider,
+        curio: Curio, journal: Journal, on_state: OnState, pace: Pace, allowance: Allowance,
     ) -> None:  # fmt: skip
         self.provider = provider
-        self._deployment, self._table, self._wallet, self._payer = deployment, table, wallet, payer
+        self._deployment, self._table, self._messages, self._payer = deployment, table, messages, payer
         self._curio, self._journal, self._on_state, self._pace = curio, journal, on_state, pace
+        self._allowance = allowance
 
     def standing(self) -> Standing:
         """What is there now. Raises as `standing` does."""
@@ -69,8 +71,10 @@ class Copying:
 
     def run(self, pieces: Sequence[PieceCID], read: Read, source: str | None = None) -> Standing:
         """Until all pieces are on the chain, at the provider. `read`: the bytes of one; `source`: the URL of a provider
-        that has them, to be fetched from there. Raises `PeerError`, `UnavailableError` when it takes too long: said
-        again, it goes on. Pieces are noted as failed with what was said.
+        that has them, to be fetched from there.
+
+        Raises `PeerError`, `UnavailableError` when it takes too long, or costs more than is allowed: said again, it
+        goes on. Pieces are noted as failed with what was said.
         """
         with self._journal.alone(self.provider.number):
             try:
@@ -85,6 +89,7 @@ class Copying:
 
     def _run(self, pieces: Sequence[PieceCID], read: Read, source: str | None) -> Standing:
         done: set[PieceCID] = set()
+        batch = MAX_PIECES_A_CALL if source is None else 1  # alone: whether the provider fetches at all shows in it
         while True:
             found = self.standing()
             missing = found.missing(pieces)
@@ -95,31 +100,81 @@ class Copying:
                 )
             if not missing:
                 return found
-            bound = [one for one in found.open if set(one.pieces) & set(missing)]
-            waiting = bound or (found.open if found.data_set is None else ())  # one that makes the data set, too
-            if waiting:
-                message = waiting[0]
-                if others := set(message.pieces).difference(pieces):
-                    raise UnavailableError(
-                        f"{self._name}: {len(others)} pieces of something else are in a message that may still be used",
-                        hint="they were not quoted: finish the `pin add` that was cut before, then say this again",
-                    )
-            else:
-                free = missing[:MAX_PIECES_A_CALL]
-                if source is None:
-                    free = self._upload(free, read)
-                begun = self._begin(free)
-                if begun is None:
-                    continue
-                message = begun
-            self._finish(message, read, source)
+            found = self._heard(self.standing)
+            missing = found.missing(pieces)
+            if not missing:
+                continue
+            message = self._waiting(found, pieces, missing)
+            if message is None:
+                message = self._begin(found, missing[:batch], read if source is None else None)
+            if message is None:
+                self._until(partial(self._changed, pieces, missing), "what was sent before to be confirmed")
+                continue
+            if source is not None and not self._pull(message, source):
+                source = None  # what is left is sent from here before it is signed for
+            batch = MAX_PIECES_A_CALL
+            self._upload(message.pieces, read, at_once=False)
+            self._await(self._send(message))
             done.update(message.pieces)
 
-    def _finish(self, message: Message, read: Read, source: str | None) -> None:
-        if source is not None:
-            self._pull(message, source)
-        self._upload(message.pieces, read, at_once=False)
-        self._await(self._send(message))
+    def _changed(self, pieces: Sequence[PieceCID], missing: Sequence[PieceCID]) -> bool:
+        return self.standing().missing(pieces) != missing
+
+    def _waiting(self, found: Standing, pieces: Sequence[PieceCID], missing: Sequence[PieceCID]) -> Message | None:
+        """A message that is signed and may still be used; also one that makes the data set."""
+        bound = [one for one in found.open if set(one.pieces) & set(missing)]
+        waiting = bound or (found.open if found.data_set is None else ())
+        if not waiting:
+            return None
+        message = waiting[0]
+        if others := set(message.pieces).difference(pieces):
+            raise UnavailableError(
+                f"{self._name}: {len(others)} pieces of something else are in a message that may still be used",
+                hint="they were not quoted: finish the `pin add` that was cut before, then say this again",
+            )
+        cost = self._messages.cost(found, message.pieces, new_set=not message.data_set)
+        self._allowance.take(self._name, cost)
+        return message
+
+    def _begin(self, found: Standing, pieces: Sequence[PieceCID], read: Read | None) -> Message | None:
+        """What is to be signed next, written down before it is; None where nothing is left, as the chain has it now.
+
+        `read`: what to send before, within the two hours that a provider keeps it.
+        """
+        new_set = found.data_set is None
+        self._allowance.check(self._name, self._messages.cost(found, pieces, new_set=new_set))
+        if read is not None:
+            pieces = self._upload(pieces, read)
+
+        def decide() -> tuple[Message | None, int]:
+            now = self.standing()  # anew: an upload may have taken an hour
+            message = self._messages.next(now, pieces)
+            new_set = message is not None and not message.data_set
+            return message, self._messages.cost(now, message.pieces, new_set=new_set) if message else 0
+
+        message, cost = self._heard(decide)
+        if message is None:
+            return None
+        self._allowance.take(self._name, cost)
+        return self._journal.write(message)
+
+    def _heard(self, read: Callable[[], T]) -> T:
+        """What is read of the chain before something is signed: all endpoints have to have answered.
+
+        Raises `UnreachableError`: those who are left may be the ones that lie.
+        """
+        chain = self._deployment.chain
+        for _ in range(_TRIES):
+            self._pace.check()
+            chain.failed.clear()
+            found = read()
+            if not chain.failed:
+                return found
+            self._pace.sleep(self._pace.poll_s)
+        raise UnreachableError(
+            f"nothing is signed on the word of some endpoints alone: {', '.join(sorted(chain.failed))} is silent",
+            hint="say it again later, or take it out of rpc in [filecoin]",
+        )
 
     def _upload(self, pieces: Sequence[PieceCID], read: Read, *, at_once: bool = True) -> list[PieceCID]:
         """Send what it does not have. `at_once`: no more than can be committed before the first is cleaned up."""
@@ -137,68 +192,32 @@ class Copying:
             there.append(piece)
         return there
 
-    def _pull(self, message: Message, source: str) -> None:
-        """Have it fetch them; what it cannot is sent from here afterwards."""
+    def _pull(self, message: Message, source: str) -> bool:
+        """Have it fetch them; whether it did. What it did not is sent from here afterwards."""
         wanted = {
             piece: f"{source.rstrip('/')}/piece/{piece}" for piece in message.pieces if not self._curio.has(piece)
         }
         if not wanted:
-            return
-        service, data_set, extra = self._deployment.network.service, message.data_set or None, self._signed(message)
+            return True
+        service, data_set = self._deployment.network.service, message.data_set or None
+        extra, states = self._messages.signed(message), set[str]()
 
         def done() -> bool:
-            states = self._curio.pull(service, data_set, wanted, extra)
-            return all(state in ("complete", "failed") for state in states.values())
+            states.clear()
+            states.update(self._curio.pull(service, data_set, wanted, extra).values())
+            return states <= {"complete", "failed"}
 
         try:
             self._until(done, f"pieces to be fetched from {source}")
         except (PeerError, ConfigError, UnavailableError):  # it does no pulls, or not from there
-            return
-
-    def _begin(self, pieces: Sequence[PieceCID]) -> Message | None:
-        """What is to be signed, written down before it is; None where nothing is left, as the chain has it now."""
-        found = self.standing()  # anew: an upload may have taken an hour
-        under_way = {piece for message in found.open for piece in message.pieces}
-        pieces = [piece for piece in found.missing(pieces) if piece not in under_way]
-        if not pieces:
-            return None
-        terms = found.data_set
-        if terms is None:
-            client_id = self._unused(found, lambda number: self._nonce("create", found.sets + number, b""))
-        else:
-            client_id = terms.client_id
-        content = b"".join(bytes(piece.v2) for piece in pieces)
-        # one that was used: they were added once before, and removed since, for at this block they are not there
-        nonce = self._unused(found, lambda number: self._nonce(hex(client_id), number, content))
-        number = 0 if terms is None else terms.number
-        return self._journal.write(Message(0, self.provider.number, client_id, nonce, number, tuple(pieces), ""))
-
-    def _unused(self, found: Standing, nonce: Callable[[int], int]) -> int:
-        for number in range(_MAX_USED):
-            self._pace.check()
-            if self._deployment.service.used(self._payer, nonce(number), found.at) is None:
-                return nonce(number)
-        raise WrongBytesError(f"{_MAX_USED} nonces of the same message are said to be used: an endpoint lies")
-
-    def _nonce(self, what: str, number: int, content: bytes) -> int:
-        text = f"holdfast/{what}/{self._payer}/{self.provider.address}/{self._table.source}/{number}/"
-        return int.from_bytes(keccak256(text.encode() + content), "big")
-
-    def _signed(self, message: Message) -> bytes:
-        """The same bytes each time, as long as the key is the same (RFC 6979)."""
-        domain = self._deployment.domain
-        add = add_data(domain, self._wallet, message.client_id, message.nonce, message.pieces)
-        if message.data_set:
-            return add
-        metadata = {SOURCE_KEY: self._table.source, INDEX_KEY: ""}
-        create = create_data(domain, self._wallet, self._payer, message.client_id, self.provider.address, metadata)
-        return create_and_add_data(create, add)
+            return False
+        return states == {"complete"}
 
     def _send(self, message: Message) -> Message:
         """Hand it over, unless the provider is at it, or it was used: an earlier call may have been cut."""
         if (message.sent and self._under_way(message)) or self._landed(message):
             return message
-        extra = self._signed(message)
+        extra = self._messages.signed(message)
         try:
             if message.data_set:
                 transaction = self._curio.add(message.data_set, message.pieces, extra)

@@ -77,19 +77,19 @@ def _send(
     deployment: Deployment, sender: str, sign: Callable[[Mapping[str, object]], bytes], step: Step,
     sleep: Callable[[float], None],
 ) -> str:  # fmt: skip
-    ask = deployment.chain.first.ask
+    rpc = deployment.chain.first
     call = {"from": sender, "to": step.to, "data": "0x" + step.data.hex()}
-    fee = _number(ask("eth_gasPrice"))
-    gas = _number(ask("eth_estimateGas", call)) * 5 // 4
+    fee = rpc.number("eth_gasPrice")
+    gas = rpc.number("eth_estimateGas", call) * 5 // 4
     fields = {
         "chainId": deployment.network.chain_id,
-        "nonce": _number(ask("eth_getTransactionCount", sender, "pending")),
+        "nonce": rpc.number("eth_getTransactionCount", sender, "pending"),
         "to": _checksummed(step.to),
         "value": 0,
         "data": call["data"],
         "gas": gas,
         "maxFeePerGas": 2 * fee,
-        "maxPriorityFeePerGas": min(fee, _number(ask("eth_maxPriorityFeePerGas"))),
+        "maxPriorityFeePerGas": min(fee, rpc.number("eth_maxPriorityFeePerGas")),
     }
     cost = gas * 2 * fee
     if cost > _MAX_GAS_COST:
@@ -99,20 +99,13 @@ def _send(
         )
     mark = printable(deployment.chain.send(sign(fields)), 66)
     end = time.monotonic() + _WAIT_S
-    while (receipt := ask("eth_getTransactionReceipt", mark)) is None:
+    while (receipt := rpc.ask("eth_getTransactionReceipt", mark)) is None:
         if time.monotonic() > end:
             raise UnavailableError(f"the transaction {mark} was sent, and is not mined after {_WAIT_S:.0f} s")
         sleep(1.0)
     if not isinstance(receipt, dict) or receipt.get("status") != "0x1":
         raise WrongBytesError(f"the transaction {mark} failed on the chain: {step.words}")
     return mark
-
-
-def _number(found: object) -> int:
-    try:
-        return int(str(found), 16)
-    except ValueError as error:
-        raise WrongBytesError("the endpoint answers something that is no number") from error
 
 
 def _checksummed(address: str) -> str:

@@ -13,8 +13,10 @@ from ...storage.pieces.car_piece import piece_bytes
 from ...storage.pieces.manifest import PieceManifest
 from ...storage.pieces.piece_cid import PieceCID
 from ...storage.pins.curio import Curio
+from .allowance import Allowance
 from .copying import Copying, Pace
 from .journal import CopyState
+from .messages import Messages
 from .plan import Plan, PlannedCopy, journal_of, payer_of, plan
 from .standing import Standing
 
@@ -28,11 +30,14 @@ class Keeping:
     ) -> None:  # fmt: skip
         self._store, self._manifest, self._table, self._entries = store, manifest, table, entries
         self._env, self._pace = env, pace or Pace()
+        self._allowance = Allowance(None)
         self._numbers = {piece.cid: number for number, piece in enumerate(manifest.pieces)}
 
     def plan(self) -> Plan:
-        """See `plan`."""
-        return plan(self._manifest, self._table, self._entries, self._store.folder, self._env)
+        """See `plan`. Its copies share the ceiling."""
+        found = plan(self._manifest, self._table, self._entries, self._store.folder, self._env)
+        self._allowance = Allowance(self._table.ceiling)
+        return found
 
     def keep(
         self,
@@ -50,8 +55,20 @@ class Keeping:
         if wallet is None:
             raise ConfigError("[filecoin] names no key to sign with", hint="add key_env or key_file")
         journal = journal_of(self._store.folder, deployment, payer)
-        curio = Curio(copy.entry, self._env)
-        copying = Copying(deployment, self._table, wallet, payer, copy.provider, curio, journal, on_state, self._pace)
+        curio = Curio(copy.entry, self._env, copy.guard)
+        messages = Messages(deployment, self._table, wallet, payer, copy.provider, self._pace.check)
+        copying = Copying(
+            deployment,
+            self._table,
+            messages,
+            payer,
+            copy.provider,
+            curio,
+            journal,
+            on_state,
+            self._pace,
+            self._allowance,
+        )
         sent, total = 0, copy.quote.bytes
 
         def read(piece: PieceCID) -> Iterable[bytes]:
@@ -64,7 +81,8 @@ class Keeping:
                 sent += len(part)
                 on_bytes(sent, total)
 
-        return copying.run([piece.cid for piece in self._manifest.pieces], read, source)
+        pieces = [piece.cid for piece in self._manifest.pieces]
+        return copying.run(pieces, read, source)
 
 
 def refuse(planned: Plan) -> None:

@@ -24,6 +24,7 @@ from ...storage.chain.warm_storage import ServiceAddresses
 from ...storage.errors import ConfigError
 from ...storage.pieces.manifest import PieceManifest
 from ...storage.pieces.piece_cid import PieceCID
+from ...storage.sources.netguard import NetGuard
 from .choose import choose, named
 from .journal import Journal
 from .quote import CopyQuote, problems, quote, total
@@ -34,9 +35,10 @@ SESSION_LEFT_S = 3600  # that a session key has to be good for: a batch may take
 
 @dataclass(frozen=True, slots=True)
 class PlannedCopy:
-    """One provider. `entry`: of the roster, or made for one that was chosen."""
+    """One provider. `entry`: of the roster, or made for one that was chosen, which is dialled by `guard`."""
 
     entry: Provider
+    guard: NetGuard
     provider: StorageProvider
     standing: Standing
     missing: tuple[PieceCID, ...]
@@ -88,28 +90,34 @@ def plan(
     chosen = _chosen(known, table, entries, manifest, deployment, payer, at)
     pieces = [piece.cid for piece in manifest.pieces]
     prices = deployment.service.prices(at)
-    copies = []
-    for entry, provider in chosen:
+    copies: list[PlannedCopy] = []
+    for entry, guard, provider in chosen:
         there = standing(deployment, table, payer, provider, journal, at)
         missing = there.missing(pieces)
-        copies.append(
-            PlannedCopy(entry, provider, there, tuple(missing), quote(missing, prices, new_set=there.data_set is None))
-        )
+        bound = [one for one in there.open if set(missing).intersection(one.pieces)]
+        new_set = there.data_set is None or any(not one.data_set for one in bound)
+        signed = [[piece for piece in one.pieces if piece in missing] for one in bound]
+        cost = quote(missing, prices, new_set=new_set, signed=signed, pulled=bool(copies))
+        copies.append(PlannedCopy(entry, guard, provider, there, tuple(missing), cost))
     cost = total([one.quote for one in copies])
     money = account(deployment.chain, deployment.network.service, addresses, payer, at)
     found = problems(cost, money, table.ceiling)
     if cost.pieces:
         found += _may_sign(deployment, addresses, wallet, payer, at)
+        if deployment.chain.failed:  # whom the others name may be the one who is paid
+            names = ", ".join(sorted(deployment.chain.failed))
+            found.append(f"{names} does not answer: nothing is signed on the word of some endpoints alone")
     return Plan(payer, addresses, money, tuple(copies), cost, tuple(found), at)
 
 
 def _chosen(
     known: list[StorageProvider], table: Filecoin, entries: Sequence[Provider], manifest: PieceManifest,
     deployment: Deployment, payer: str, at: Anchor,
-) -> list[tuple[Provider, StorageProvider]]:  # fmt: skip
-    found = [(entry, named(known, entry.url)) for entry in entries]
+) -> list[tuple[Provider, NetGuard, StorageProvider]]:  # fmt: skip
+    anywhere = NetGuard(guarded=False)
+    found = [(entry, anywhere, named(known, entry.url)) for entry in entries]
     sizes = [piece.cid.size for piece in manifest.pieces]
-    for entry, provider in found:
+    for entry, _, provider in found:
         if unfit := [size for size in sizes if not provider.takes(size)]:
             raise ConfigError(
                 f"{entry.name} takes pieces of {provider.min_bytes} to {provider.max_bytes} bytes, one has {unfit[0]}"
@@ -117,18 +125,19 @@ def _chosen(
     wanted = table.copies - len(found)
     if wanted > 0:
         before = {one.provider_id for one in deployment.service.sets_of(payer, at) if not one.end_epoch}
-        taken = {provider.number for _, provider in found}
+        taken = {provider.number for _, _, provider in found}
         approved = deployment.service.approved(at)
-        public = [one for one in known if table.network == "devnet" or _is_public(one.url)]
+        local = table.network == "devnet"
+        public = [one for one in known if local or _is_public(one.url)]
         for one in choose(public, table, sizes, wanted, taken=taken, before=before, approved=approved):
             entry = Provider(name=f"filecoin/{one.number}", kind="filecoin", url=one.url)
-            found.append((entry, one))
+            found.append((entry, NetGuard(guarded=not local), one))
     return found
 
 
 def _is_public(url: str) -> bool:
-    """Whether an entry that anybody may have written leads out of our own network: checked again when it is dialled
-    would be better, but names of hosts are the provider's, and TLS is what it has to have.
+    """Whether an entry that anybody may have written seems to lead out of our own network, by TLS. Where the name of a
+    host really leads is checked when it is dialled (`PlannedCopy.guard`).
     """
     parts = urlsplit(url)
     try:

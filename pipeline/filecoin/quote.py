@@ -32,18 +32,38 @@ class CopyQuote:
         return self.month + self.once
 
 
-def quote(pieces: Sequence[PieceCID], prices: Prices, *, new_set: bool) -> CopyQuote:
-    """Of pieces that one provider does not have yet. Rounded up; a service before 1.3, whose least price a large data
-    set does not pay, is quoted with it.
+def quote(
+    pieces: Sequence[PieceCID],
+    prices: Prices,
+    *,
+    new_set: bool,
+    signed: Sequence[Sequence[PieceCID]] = (),
+    pulled: bool = False,
+) -> CopyQuote:
+    """Of pieces that one provider does not have yet. `signed`: messages for some of them that may still be used;
+    `pulled`: the provider is to fetch them from another one, and the first one alone.
+
+    Rounded up, for each message; a service before 1.3, whose least price a large data set does not pay, is quoted with
+    it.
     """
     if not pieces:
         return CopyQuote(0, 0, 0, 0, 0)
-    billed = -(-sum(piece.leaves for piece in pieces) * 32 * 127 // 128)
-    month = -(-billed * prices.storage_tib_month // _TIB) + (prices.set_month if new_set else 0)
-    calls = -(-len(pieces) // MAX_PIECES_A_CALL)
-    once = calls * prices.add + len(pieces) * prices.add_piece + (prices.create if new_set else 0)
+    messages = [*signed, *_batches([one for one in pieces if one not in set().union(*signed)], pulled)]
+    month = sum(_month(message, prices) for message in messages) + (prices.set_month if new_set else 0)
+    once = len(messages) * prices.add + len(pieces) * prices.add_piece + (prices.create if new_set else 0)
     lockup = -(-month * prices.lockup_epochs // EPOCHS_PER_MONTH) + (prices.reserve if new_set else 0)
     return CopyQuote(len(pieces), sum(piece.size for piece in pieces), month, once, lockup)
+
+
+def _batches(pieces: Sequence[PieceCID], pulled: bool) -> list[Sequence[PieceCID]]:
+    first = 1 if pulled and pieces else 0
+    rest = range(first, len(pieces), MAX_PIECES_A_CALL)
+    return [pieces[:1]] * first + [pieces[at : at + MAX_PIECES_A_CALL] for at in rest]
+
+
+def _month(pieces: Sequence[PieceCID], prices: Prices) -> int:
+    billed = -(-sum(piece.leaves for piece in pieces) * 32 * 127 // 128)
+    return -(-billed * prices.storage_tib_month // _TIB)
 
 
 def total(quotes: Sequence[CopyQuote]) -> CopyQuote:

@@ -30,6 +30,15 @@ class OnChain:
 
 
 @dataclass(frozen=True, slots=True)
+class Active:
+    """At one block: data sets of ours at a provider that take pieces, all that it ever had, and the active pieces."""
+
+    usable: tuple[DataSetTerms, ...]
+    sets: int
+    pieces: dict[PieceCID, OnChain]
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """At the anchor. `data_set`: the one to add to; None: one has to be made. `open`: messages, not used yet."""
 
@@ -60,6 +69,14 @@ def standing(
         raise UnreachableError(
             f"the chain is read at block {at.block.number}, and {newest} was seen before: the endpoints are behind"
         )
+    found = active_at(deployment, table, payer, provider, at)
+    data_set = found.usable[0] if found.usable else None
+    there = Standing(provider, data_set, found.sets, found.pieces, (), at)
+    return replace(there, open=_settled(deployment, payer, there, journal, at))
+
+
+def active_at(deployment: Deployment, table: Filecoin, payer: str, provider: StorageProvider, at: Anchor) -> Active:
+    """What the chain says. Raises as `Chain` does."""
     service, verifier = deployment.service, deployment.verifier
     ours = [one for one in service.sets_of(payer, at) if one.provider_id == provider.number]
     usable = []
@@ -76,8 +93,7 @@ def standing(
         for number, piece in verifier.pieces(terms.number, at).items():
             if number not in state.removals:
                 active[piece] = OnChain(terms.number, number, state.last_proven)
-    found = Standing(provider, usable[0] if usable else None, len(ours), active, (), at)
-    return replace(found, open=_settled(deployment, payer, found, journal, at))
+    return Active(tuple(usable), len(ours), active)
 
 
 def _over(deployment: Deployment, message: Message, at: Anchor) -> bool:

@@ -123,7 +123,7 @@ class PiecePlacing:
 
     def _prove(self, copy: PlannedCopy, read_back: ReadBack) -> None:
         assert self._manifest is not None
-        endpoint = Endpoint(copy.entry.url, copy.entry.headers(self._env), copy.entry.ca_file)
+        endpoint = Endpoint(copy.entry.url, copy.entry.headers(self._env), copy.entry.ca_file, copy.guard)
         source = PieceSource(copy.entry.name, endpoint, self._manifest)
         try:
             problem = read_back.problem(source, lambda: check(self._stop))

@@ -50,6 +50,13 @@ def decode(types: Sequence[str], data: bytes, what: str) -> tuple[Any, ...]:
         raise WrongBytesError(f"{what}: the answer is not of its type: {type(error).__name__}") from error
 
 
+def identifier(value: int, what: str) -> int:
+    """A number that a contract counts things by, which a database can hold. Raises `WrongBytesError`."""
+    if value >= 1 << 62:
+        raise WrongBytesError(f"{what} is said to be {value}: no contract has counted so far")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """A contract's function: `Function("dataSetLive", ("uint256",), ("bool",))`."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 from ..errors import PeerError, UnreachableError, WrongBytesError
-from .rpc import BlockHead, EthRpc, Log, RevertError
+from .rpc import BlockHead, EthRpc, Log, NoBlockError, RevertError
 
 T = TypeVar("T")
 _MAX_APART = 20  # blocks: ten minutes
@@ -39,6 +39,7 @@ class Anchor:
     head: int
     witnesses: tuple[str, ...]
     silent: tuple[str, ...]
+    asked: tuple[EthRpc, ...] = field(default=(), repr=False, compare=False)  # two may have one name: keys of one host
 
 
 class Chain:
@@ -75,36 +76,32 @@ class Chain:
             )
         silent = tuple(rpc.name for rpc in self._rpcs if rpc not in known)
         self.failed |= set(silent)
-        return Anchor(block, head, tuple(rpc.name for rpc in known), silent)
+        return Anchor(block, head, tuple(rpc.name for rpc in known), silent, tuple(known))
 
     def _block(self, number: int, rpcs: tuple[EthRpc, ...]) -> BlockHead:
-        """The block of this number, or the nearest below it: an epoch may have none (a null round)."""
+        """The block of this number, or the nearest below it that all have: an epoch may have none (a null round)."""
         for at in range(number, max(-1, number - _MAX_NULL_ROUNDS), -1):
             try:
                 return self._agreed(partial(_block_of, at), "block", rpcs)
-            except DisagreementError:
-                raise
-            except WrongBytesError as error:
+            except NoBlockError as error:
                 problem = error
         raise problem
 
     def call(self, to: str, data: bytes, at: Anchor) -> bytes:
         """A read of a contract's state at the anchor."""
-        return self._agreed(lambda rpc: rpc.call(to, data, at.block.number), f"a call of {to}", self._of(at))
+        return self._agreed(lambda rpc: rpc.call(to, data, at.block.number), f"a call of {to}", at.asked)
 
     def logs(self, address: str, topics: list[str | None], first: int, at: Anchor) -> list[Log]:
         """Events from block `first` to the anchor."""
         return self._agreed(
-            lambda rpc: rpc.logs(address, topics, first, at.block.number), f"the events of {address}", self._of(at)
+            lambda rpc: rpc.logs(address, topics, first, at.block.number), f"the events of {address}", at.asked
         )
 
     def still(self, at: Anchor) -> bool:
         """Whether the anchor's block is one of the chain still: False after it was reorganised."""
         try:
-            return self._agreed(lambda rpc: rpc.block(at.block.number), "block", self._of(at)) == at.block
-        except DisagreementError:
-            raise
-        except WrongBytesError:
+            return self._agreed(lambda rpc: rpc.block(at.block.number), "block", at.asked) == at.block
+        except NoBlockError:
             return False
 
     def send(self, transaction: bytes) -> str:
@@ -124,19 +121,21 @@ class Chain:
         """The endpoint to ask for what needs no second opinion: what a transaction may cost, whether it is there."""
         return self._rpcs[0]
 
-    def _of(self, at: Anchor) -> tuple[EthRpc, ...]:
-        return tuple(rpc for rpc in self._rpcs if rpc.name in at.witnesses)
-
     def _agreed(self, read: Callable[[EthRpc], T], what: str, rpcs: tuple[EthRpc, ...]) -> T:
         answers = self._each(read, rpcs)
         said = {rpc: found for rpc, found in answers.items() if not isinstance(found, PeerError)}
         refused = [found for found in answers.values() if isinstance(found, RevertError)]
+        if absent := [found for found in answers.values() if isinstance(found, NoBlockError)]:
+            raise absent[0]
+        away = {rpc.name for rpc, found in answers.items() if isinstance(found, PeerError) and found not in refused}
         if said and refused:
             raise DisagreementError(f"{what}: {', '.join(rpc.name for rpc in said)} answers, another reverts")
-        if not said:
+        if not said and not refused:
             wrong = [found for found in answers.values() if isinstance(found, PeerError)]
-            raise wrong[0] if len(wrong) == 1 or refused else type(wrong[0])(f"{what}: {_reasons(answers)}")
-        self.failed |= {rpc.name for rpc, found in answers.items() if isinstance(found, PeerError)}
+            raise wrong[0] if len(wrong) == 1 else type(wrong[0])(f"{what}: {_reasons(answers)}")
+        self.failed |= away
+        if refused:
+            raise refused[0]
         (one, first), *others = said.items()
         for rpc, found in others:
             if found != first:

@@ -5,11 +5,12 @@ Reads of one data set at one anchor. PieceCIDs come as bytes from anybody who pa
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from ..cid import CID
-from ..errors import FormatError, OversizeError, WrongBytesError
+from ..errors import FormatError, OversizeError, SlowError, WrongBytesError
 from ..pieces.piece_cid import PieceCID
 from .abi import Function, decode
 from .agreed import Anchor, Chain
@@ -18,6 +19,7 @@ from .rpc import RevertError
 NO_CHALLENGE = (0, 2**256 - 1)  # none is scheduled; the second one while a data set is cleaned up
 MAX_ACTIVE_PIECES = 1 << 16
 _PAGE = 100
+_MAX_PAGES_S = 600.0  # of all pages
 
 _LIVE = Function("dataSetLive", ("uint256",), ("bool",))
 _PROVIDER = Function("getDataSetStorageProvider", ("uint256",), ("address", "address"))
@@ -82,8 +84,10 @@ class PdpVerifier:
 
     def _pages(self, function: Function, number: int, at: Anchor) -> dict[int, PieceCID]:
         found: dict[int, PieceCID] = {}
-        start = 0
+        start, end_s = 0, time.monotonic() + _MAX_PAGES_S
         while True:
+            if time.monotonic() > end_s:
+                raise SlowError(f"the pieces of data set {number} have not come in {_MAX_PAGES_S:.0f} s")
             answer = self._chain.call(self.address, function.encode(number, start, _PAGE), at)
             page, more = read_page(answer)
             if (more and not page) or not found.keys().isdisjoint(page):

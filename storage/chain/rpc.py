@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ...configs.roster import Provider
 from ..control import Control
-from ..errors import OversizeError, PeerError, UnreachableError, WrongBytesError
+from ..errors import OversizeError, PeerError, SlowError, UnreachableError, WrongBytesError
 from ..printable import printable
 
 _MAX_ANSWER_BYTES = 8 << 20  # a page of logs
@@ -20,7 +21,9 @@ _MAX_ANSWER_BYTES = 8 << 20  # a page of logs
 _MAX_DATA_BYTES = 192 << 10
 _MAX_LOGS = 100_000
 _LOG_BLOCKS = 2_000  # asked for at once; most public endpoints allow as many, and say so where they do not
-_REVERTED = 3  # code of EIP-1474's successor for a call that the contract refused; Lotus and geth use it
+_NULL_ROUND = 12  # Lotus' code for an epoch in which no block was made
+_REVERTED = 11  # Lotus' code for a call that the contract refused; others say it in words
+_MAX_LOGS_S = 600.0
 
 
 class RevertError(PeerError):
@@ -28,6 +31,15 @@ class RevertError(PeerError):
 
     verdict = "REVERTED"
     retryable = False
+
+
+class NoBlockError(WrongBytesError):
+    """The endpoint has no block of this number: in some epochs none is made (null rounds), and others are to come.
+
+    Lotus answers with an error, some endpoints with null, and Forest has given the block before.
+    """
+
+    verdict = "NO_BLOCK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +96,26 @@ class EthRpc:
             raise WrongBytesError(f"{self.name}: the answer to {method} is none to this call")
         return answer["result"]
 
+    def number(self, method: str, *parameters: object) -> int:
+        """The result of a call that is a number below 2^62."""
+        return self._number(self.ask(method, *parameters), method)
+
     def chain_id(self) -> int:
         """314: mainnet; 314159: calibration."""
-        return self._number(self.ask("eth_chainId"), "eth_chainId")
+        return self.number("eth_chainId")
 
     def head(self) -> int:
         """The number of the newest block."""
-        return self._number(self.ask("eth_blockNumber"), "eth_blockNumber")
+        return self.number("eth_blockNumber")
 
     def block(self, number: int) -> BlockHead:
-        """The block of this number on the chain that the endpoint follows now. Epochs without a block have none."""
+        """The block of this number on the chain that the endpoint follows now. Raises `NoBlockError`."""
         found = self.ask("eth_getBlockByNumber", hex(number), False)
         if not isinstance(found, dict):
-            raise WrongBytesError(f"{self.name} has no block {number}")
+            raise NoBlockError(f"{self.name} has no block {number}")
         at, mark, time_s = found.get("number"), found.get("hash"), found.get("timestamp")
+        if self._number(at, "number") < number:
+            raise NoBlockError(f"{self.name} has no block {number}, and gives the one before it")
         if self._number(at, "number") != number or not isinstance(mark, str) or len(mark) != 66:
             raise WrongBytesError(f"{self.name}: block {number} is another one, or has no hash")
         return BlockHead(number, mark.lower(), self._number(time_s, "timestamp"))
@@ -111,8 +129,10 @@ class EthRpc:
     def logs(self, address: str, topics: list[str | None], first: int, last: int) -> list[Log]:
         """Events of blocks first … last, in order: asked for in pages, in smaller ones where the endpoint refuses."""
         found: list[Log] = []
-        size, at = _LOG_BLOCKS, first
+        size, at, end_s = _LOG_BLOCKS, first, time.monotonic() + _MAX_LOGS_S
         while at <= last:
+            if time.monotonic() > end_s:
+                raise SlowError(f"{self.name} has not given the events of {address} in {_MAX_LOGS_S:.0f} s")
             end = min(last, at + size - 1)
             where = {"address": address, "topics": topics, "fromBlock": hex(at), "toBlock": hex(end)}
             try:
@@ -151,6 +171,8 @@ class EthRpc:
     def _refusal(self, method: str, error: object) -> PeerError:
         code = error.get("code") if isinstance(error, dict) else None
         message = printable(str(error.get("message") if isinstance(error, dict) else error), 300)
+        if code == _NULL_ROUND or "null round" in message:
+            return NoBlockError(f"{self.name}: {method}: {message}")
         if code == _REVERTED or "revert" in message.lower():
             return RevertError(f"{self.name}: {method}: {message}")
         return UnreachableError(f"{self.name} refuses {method}: {message}")

@@ -5,11 +5,12 @@ What it keeps is read through its view contract, whose address changes with vers
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import OversizeError
-from .abi import Function
+from ..errors import OversizeError, SlowError
+from .abi import Function, identifier
 from .agreed import Anchor, Chain
 from .rpc import RevertError
 
@@ -40,6 +41,7 @@ _OLD_RATES = Function("getCurrentPricingRates", (), ("uint256", "uint256"))  # b
 EPOCHS_PER_MONTH = 86_400
 _OLD_LOCKUP_EPOCHS = 86_400
 _PAGE = 50
+_MAX_PAGES_S = 600.0  # of all pages
 _MAX_SETS = 5_000
 
 
@@ -57,9 +59,12 @@ class DataSetTerms:
 
     @classmethod
     def of(cls, found: tuple[Any, ...]) -> DataSetTerms:
-        """Out of the contract's struct."""
+        """Out of the contract's struct. Raises `WrongBytesError`."""
         _, _, _, payer, payee, provider, _, client_id, end, provider_id, number = found
-        return cls(number, payer.lower(), payee.lower(), provider.lower(), provider_id, client_id, end)
+        return cls(
+            identifier(number, "a data set"), payer.lower(), payee.lower(), provider.lower(),
+            identifier(provider_id, "a provider"), client_id, end,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,10 @@ class WarmStorage:
     def sets_of(self, payer: str, at: Anchor) -> list[DataSetTerms]:
         """All data sets that somebody pays for, or did. Raises `OversizeError` for more than 5,000."""
         found: list[DataSetTerms] = []
+        end_s = time.monotonic() + _MAX_PAGES_S
         while True:
+            if time.monotonic() > end_s:
+                raise SlowError(f"the data sets of {payer} have not come in {_MAX_PAGES_S:.0f} s")
             (page,) = self._view(_CLIENT_SETS, at, payer, len(found), _PAGE)
             found += map(DataSetTerms.of, page)
             if len(found) > _MAX_SETS:
@@ -143,7 +151,7 @@ class WarmStorage:
         where pieces were added, the piece id behind the last of them; None while it was not used.
         """
         (found,) = self._view(_NONCE, at, payer, nonce)
-        return None if found == 0 else (found & (1 << 128) - 1, found >> 128)
+        return None if found == 0 else (identifier(found & (1 << 128) - 1, "a data set"), found >> 128)
 
     def proving(self, number: int, at: Anchor) -> Proving:
         """Of one data set."""

@@ -9,11 +9,9 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +20,9 @@ from ..control import Control, Reply, refusal
 from ..errors import MissingError, SlowError, UnreachableError, WrongBytesError
 from ..pieces.piece_cid import PieceCID
 from ..printable import printable
+from ..sources.dial import Dial, TlsConnection
+from ..sources.netguard import NetGuard
+from ..sources.transfer import Transfer
 
 MAX_PIECES_A_CALL = (
     40  # more are refused (curio, pdp/handlers_add.go); signed, they are 5.5 of 8 KiB that a message may have
@@ -32,11 +33,14 @@ _FINISH_S = 600.0  # it computes CommP of up to 1 GiB before it answers
 
 
 class Curio:
-    """One provider. Raises `PeerError`, and `ConfigError` for a token that it refuses. No call is repeated."""
+    """One provider. Raises `PeerError`, and `ConfigError` for a token that it refuses. No call is repeated.
 
-    def __init__(self, provider: Provider, env: Mapping[str, str]) -> None:
-        self.provider, self._env = provider, env
-        self._control = Control(provider, env=env)
+    `guard`: for one that the registry named, in which anybody can be.
+    """
+
+    def __init__(self, provider: Provider, env: Mapping[str, str], guard: NetGuard | None = None) -> None:
+        self.provider, self._env, self._guard = provider, env, guard or NetGuard(guarded=False)
+        self._control = Control(provider, env=env, guard=guard)
 
     def has(self, piece: PieceCID) -> bool:
         """Whether it has the piece, parked or stored, ready to be committed."""
@@ -118,28 +122,39 @@ class Curio:
         path = url.path.rstrip("/") + place
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
         headers |= self.provider.headers(self._env)
-        connection: http.client.HTTPConnection
-        if url.scheme == "https":
-            context = ssl.create_default_context(cafile=self.provider.ca_file)
-            connection = http.client.HTTPSConnection(url.netloc, timeout=_IDLE_S, context=context)
-        else:
-            connection = http.client.HTTPConnection(url.netloc, timeout=_IDLE_S)
-        limit_s = _FINISH_S + size / _MIN_RATE_BYTES_S
-        late = threading.Timer(limit_s, lambda: _cut(connection))
-        late.daemon = True
-        late.start()
+        transfer, limit_s = Transfer(), _FINISH_S + size / _MIN_RATE_BYTES_S
+        late = SlowError(f"{self.provider.name} has not taken {size} bytes in {limit_s:.0f} s")
+        timer = threading.Timer(limit_s, transfer.cancel, (late,))  # a socket's timeout is none for a byte a minute
+        timer.daemon = True
+        connection = self._connection(transfer)
+        timer.start()
         try:
             connection.request("PUT", path, _checked(parts, check), headers)
             answer = connection.getresponse()
             reply = Reply(answer.status, answer.read(1 << 16))
-        except TimeoutError as error:
-            raise SlowError(f"{self.provider.name} took nothing for {_IDLE_S:.0f} s") from error
         except (OSError, http.client.HTTPException) as error:
+            transfer.check()
+            if isinstance(error, TimeoutError):
+                raise SlowError(f"{self.provider.name} took nothing for {_IDLE_S:.0f} s") from error
             raise UnreachableError(f"{self.provider.name} cut the upload: {error or type(error).__name__}") from error
         finally:
-            late.cancel()
+            timer.cancel()
+            transfer.detach()
             connection.close()
         self._expect(reply, (204,), "these bytes")
+
+    def _connection(self, transfer: Transfer) -> http.client.HTTPConnection:
+        """To an address that the guard lets pass, and which `transfer` can end while it is made."""
+        url = urlsplit(self.provider.url)
+        host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+        connection: http.client.HTTPConnection
+        if url.scheme == "https":
+            context = ssl.create_default_context(cafile=self.provider.ca_file)
+            connection = TlsConnection(host, port, timeout=_IDLE_S, context=context, transfer=transfer)
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=_IDLE_S)
+        connection._create_connection = Dial(self._guard, transfer)  # type: ignore[attr-defined]
+        return connection
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Reply:
         return self._control.call("POST", path, json.dumps(body).encode(), headers=_JSON)
@@ -181,13 +196,6 @@ def _outcome(answer: Mapping[str, Any], key: str) -> bool | None:
 
 def _pieces(pieces: Sequence[PieceCID]) -> list[dict[str, Any]]:
     return [{"pieceCid": str(one), "subPieces": [{"subPieceCid": str(one)}]} for one in pieces]
-
-
-def _cut(connection: http.client.HTTPConnection) -> None:
-    """Wake whoever reads or writes: a socket's timeout is none for who sends a byte a minute."""
-    if connection.sock is not None:
-        with suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _checked(parts: Iterable[bytes], check: Callable[[], None]) -> Iterator[bytes]:

@@ -235,7 +235,7 @@ MUTANTS = [
         "tests/pipeline/audit/test_pieces.py",
     ),
     Mutant(
-        "a nonce is drawn, and does not follow from the message", "pipeline/filecoin/copying.py",
+        "a nonce is drawn, and does not follow from the message", "pipeline/filecoin/messages.py",
         'return int.from_bytes(keccak256(text.encode() + content), "big")',
         'return int.from_bytes(__import__("os").urandom(32), "big")',
         "tests/chain/test_storing.py -k lost_journal",
@@ -291,6 +291,53 @@ MUTANTS = [
     Mutant(
         "events that the state denies are believed", "pipeline/audit/chain.py",
         "and one not in events.removed:", "and False:", "tests/chain/test_chain_audit.py -k state_denies",
+    ),
+    Mutant(
+        "a slow provider's fees pass the ceiling", "pipeline/filecoin/allowance.py", "        if cost > self.left:\n",
+        "        if False:\n", "tests/chain/test_hostile.py -k ceiling",
+    ),
+    Mutant(
+        "payments in the newest blocks are not looked for", "pipeline/filecoin/messages.py",
+        "| self._at_head()", "", "tests/chain/test_hostile.py -k nobody_remembers",
+    ),
+    Mutant(
+        "who was chosen is read back from anywhere", "pipeline/place/pieces.py", ", copy.guard)", ")",
+        "tests/chain/test_hostile.py -k read_back",
+    ),
+    Mutant(
+        "who was chosen is sent pieces anywhere", "pipeline/filecoin/keep.py", "self._env, copy.guard)", "self._env)",
+        "tests/chain/test_hostile.py -k own_network",
+    ),
+    Mutant(
+        "who was chosen is dialled anywhere", "pipeline/filecoin/plan.py", "NetGuard(guarded=not local)",
+        "NetGuard(guarded=False)", "tests/chain/test_hostile.py -k public_network",
+    ),
+    Mutant(
+        "one endpoint is enough to sign by, while others are silent", "pipeline/filecoin/copying.py",
+        "            if not chain.failed:\n", "            if True:\n", "tests/chain/test_hostile.py -k silent",
+    ),
+    Mutant(
+        "a provider of the registry leads anywhere", "storage/pins/curio.py",
+        "connection._create_connection = Dial", "connection._created_connection = Dial",
+        "tests/chain/test_hostile.py -k own_network",
+    ),
+    Mutant(
+        "an address that was looked up is not checked", "storage/control.py",
+        "if self._guard.guarded else", "if False else", "tests/chain/test_hostile.py -k own_network",
+    ),
+    Mutant(
+        "an epoch without a block ends the audit", "storage/chain/rpc.py",
+        'if code == _NULL_ROUND or "null round" in message:', "if False:",
+        "tests/chain/test_chain_audit.py -k epoch_without",
+    ),
+    Mutant(
+        "what a killed pack had finished is taken for what comes", "pipeline/pieces/finished.py",
+        "        if self._next != cid.digest:\n", "        if False:\n", "tests/pipeline/pieces/test_pack.py -k killed",
+    ),
+    Mutant(
+        "groups that are decoded ahead push out those at hand", "loaders/readers/decoded.py",
+        "max(self.max_bytes // 4, min(self.max_bytes // 2, left))", "self.max_bytes // 2",
+        "tests/loaders/test_columns.py -k make_room",
     ),
     Mutant(
         "leaves that never come are waited for", "loaders/shard_file.py", "if futile > _FUTILE:", "if False:",

@@ -69,6 +69,12 @@ def test_what_is_said_and_what_is_found(
     assert (found["two"].said, found["two"].found) == ({"": PIECES}, 1)
     assert found["one"].problem == ""
 
+    one.faults.refuse["GET /pdp/piece/"] = 403, "no"
+    refused = audit_announced(made, providers, routers, ENV)[0]
+    assert (refused.said, refused.found) == ({}, 1)
+    assert "wants a token" in refused.problem
+    one.faults.refuse.clear()
+
     down = [Router(Provider(name="index", kind="router", url="http://127.0.0.1:9"))]
     silent = audit_announced(
         made, [*providers, Provider(name="off", kind="filecoin", url="http://127.0.0.1:9")], down, ENV

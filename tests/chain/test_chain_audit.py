@@ -12,16 +12,25 @@ from typing import Any
 
 import pytest
 
+from holdfast.cli.chain_audit import chain_words, read_chain
+from holdfast.configs.roster import Provider
 from holdfast.pipeline.audit.chain import ChainFinding, ChainVerdict, audit_chain
-from holdfast.storage.chain.abi import hexadecimal
+from holdfast.storage.chain.abi import Function, hexadecimal
 from holdfast.storage.chain.agreed import DisagreementError
 from holdfast.storage.chain.deployment import Deployment
 from holdfast.storage.chain.events import REMOVED, history
 from holdfast.storage.chain.registry import providers
-from holdfast.storage.chain.rpc import EthRpc
+from holdfast.storage.chain.rpc import EthRpc, RevertError
 from holdfast.storage.chain.typed_data import removal_data
 from holdfast.storage.chain.wallet import Wallet
-from holdfast.storage.errors import PeerError, UnavailableError, UnreachableError, WrongBytesError
+from holdfast.storage.errors import (
+    ConfigError,
+    PeerError,
+    SlowError,
+    UnavailableError,
+    UnreachableError,
+    WrongBytesError,
+)
 from holdfast.storage.pieces.manifest import PieceManifest
 from support.chain.anvil import Anvil
 from support.chain.curio import REMOVE, CurioServer, curio
@@ -129,9 +138,69 @@ def test_a_replaced_provider(onchain: Onchain, one: CurioServer, two: CurioServe
     assert history(deployment.chain, onchain.verifier, onchain.service, 1, 0, at).providers == (two.account,)
 
 
-def test_a_service_that_is_paid_no_more(onchain: Onchain, one: CurioServer, stored: PieceManifest) -> None:
-    from holdfast.storage.chain.abi import Function
+def roster(onchain: Onchain, path: Path, *urls: str, copies: int = 1) -> Path:
+    entries = [f'[[provider]]\nname = "mine"\nkind = "filecoin"\nurl = "{url}"\n' for url in urls]
+    path.write_text(
+        f"""{"".join(entries)}
+        [filecoin]
+        network = "devnet"
+        rpc = ["{onchain.anvil.url}"]
+        chain_id = {onchain.table().chain_id}
+        service = "{onchain.service}"
+        verifier = "{onchain.verifier}"
+        payer = "{onchain.payer}"
+        copies = {copies}
+        confirmations = 1
+        """
+    )
+    return path
 
+
+def test_a_provider_that_left_the_registry_is_audited_still(
+    onchain: Onchain, one: CurioServer, stored: PieceManifest, tmp_path: Path
+) -> None:
+    onchain.anvil.transact(one.account, onchain.registry, Function("removeProvider", ()).encode())
+    onchain.anvil.mine(3)
+    deployment = Deployment.of(onchain.table(), ENV)
+    assert providers(deployment.chain, onchain.registry, deployment.chain.anchor()) == []
+    found = read_chain(stored, roster(onchain, tmp_path / "none.toml"), [], must=True)
+    assert found is not None
+    (finding,) = found.audit.findings
+    assert (finding.name, finding.verdict, found.audit.ok) == ("filecoin/1", ChainVerdict.UNPROVEN, True)
+    assert f"in data set 1 paid by {onchain.payer.lower()}, never proven" in "\n".join(chain_words(found.audit))
+    assert [one.url for _, one in found.chosen] == [""], "nobody knows where to ask it"
+    named = read_chain(stored, roster(onchain, tmp_path / "named.toml", one.url), [], must=True)
+    assert named is not None
+    unknown, chosen = named.audit.findings
+    assert (unknown.name, unknown.verdict, unknown.ok) == ("mine", ChainVerdict.UNKNOWN, False)
+    assert "no provider of the registry has this URL" in unknown.reasons[0]
+    assert (chosen.name, chosen.verdict) == ("filecoin/1", ChainVerdict.UNPROVEN)
+
+
+def test_providers_of_other_datasets_and_of_other_tools_are_none_of_this_one(
+    onchain: Onchain, one: CurioServer, two: CurioServer, stored: PieceManifest, folder: Path, tmp_path: Path
+) -> None:
+    path = roster(onchain, tmp_path / "roster.toml", copies=2)
+    with dataset(folder) as (store, _, made):
+        entry = Provider(name="two", kind="filecoin", url=two.url)
+        other = keeping(store, made, onchain, onchain.table(source="another tool"), entries=[entry])
+        other.keep(other.plan().copies[0], None)
+    found = read_chain(stored, path, [], must=True)
+    assert found is not None
+    assert [finding.name for finding in found.audit.findings] == ["filecoin/1"]
+    assert not found.audit.ok, "two copies are wanted"
+    assert "2 copies are wanted" in chain_words(found.audit)[-2]
+    by_number = read_chain(stored, path, [2], must=True)
+    assert by_number is not None
+    assert by_number.audit.findings[0].payers == (onchain.payer.lower(),)
+    two.delete(2)
+    one.delete(1)
+    onchain.anvil.mine(3)
+    with pytest.raises(ConfigError, match="pays nobody for pieces of"):
+        read_chain(stored, path, [], must=True)
+
+
+def test_a_service_that_is_paid_no_more(onchain: Onchain, one: CurioServer, stored: PieceManifest) -> None:
     data = Function("terminateService", ("uint256",)).encode(1)
     onchain.anvil.transact(onchain.payer, onchain.service, data)
     onchain.anvil.mine(2)
@@ -250,6 +319,58 @@ def lies(method: str, change: Callable[[str], str]) -> Rewrite:
     return rewrite
 
 
+def null_round(number: int, how: str) -> Rewrite:
+    """An epoch without a block, as Lotus says it (error 12), as others do (null), and as Forest did (the one before).
+
+    https://github.com/ChainSafe/forest/issues/7276, https://github.com/filecoin-project/lotus/issues/12633
+    """
+
+    def rewrite(request: dict[str, Any], answer: Any) -> Any:
+        if request["method"] == "eth_getBlockByNumber" and request["params"][0] == hex(number):
+            if how == "lotus":
+                error = {"code": 12, "message": f"requested epoch was a null round ({number})", "data": number}
+                return {"jsonrpc": "2.0", "id": request["id"], "error": error}
+            answer["result"] = None if how == "null" else answer["result"] | {"number": hex(number - 1)}
+        return answer
+
+    return rewrite
+
+
+@pytest.mark.parametrize(
+    "how", [("lotus", "lotus"), ("lotus", "null"), ("forest", "lotus"), ("null", "away"), ("lotus", "has it")]
+)
+def test_an_epoch_without_a_block(onchain: Onchain, stored: PieceManifest, how: tuple[str, str]) -> None:
+    onchain.anvil.mine(3)  # what was stored is older than the epoch in question
+    chain = Deployment.of(onchain.table(), ENV).chain
+    number = chain.anchor().block.number
+
+    def away(request: dict[str, Any], answer: Any) -> Any:
+        return None if request["method"] == "eth_getBlockByNumber" else answer
+
+    others = {"away": away, "has it": lambda _request, answer: answer}  # all must have it, or it is none for anybody
+    first, second = (others.get(one) or null_round(number, one) for one in how)
+    with proxy(onchain.anvil.url, first) as one, proxy(onchain.anvil.url, second) as two:
+        for rpc in ([one, two], [two, one]):
+            deployment = Deployment.of(onchain.table(rpc=rpc), ENV)
+            assert deployment.chain.anchor().block.number == number - 1
+            assert audit_chain(stored, deployment, [], None, data_sets=[1]).ok
+
+
+def test_numbers_that_no_contract_counts_to(onchain: Onchain, stored: PieceManifest) -> None:
+    """A lone endpoint that lies: an error that names what is wrong, not one of the database."""
+    deployment = Deployment.of(onchain.table(), ENV)
+    at = deployment.chain.anchor()
+    word = f"{deployment.service.terms(1, at).provider_id:064x}{1:064x}"
+
+    def grow(request: dict[str, Any], answer: Any) -> Any:
+        if request["method"] == "eth_call" and word in str(answer.get("result")):
+            answer["result"] = answer["result"].replace(word, word[:64] + "f" * 64)
+        return answer
+
+    with proxy(onchain.anvil.url, grow) as url, pytest.raises(WrongBytesError, match="no contract has counted so far"):
+        look(onchain, stored, rpc=[url])
+
+
 @pytest.mark.parametrize(
     ("method", "change"),
     [
@@ -313,6 +434,43 @@ def test_an_endpoint_that_is_down_is_named_and_passed_over(onchain: Onchain, sto
     assert found.anchor.witnesses == (onchain.anvil.url,)
     with pytest.raises(UnreachableError, match="no endpoint of the chain answers"):
         look(onchain, stored, rpc=[down])
+
+
+def test_a_contract_that_refuses_while_an_endpoint_is_silent(onchain: Onchain) -> None:
+    """It refuses all the same, and what is silent is named."""
+
+    def away(request: dict[str, Any], answer: Any) -> Any:
+        return None if request["method"] == "eth_call" else answer
+
+    with proxy(onchain.anvil.url, away) as url:
+        chain = Deployment.of(onchain.table(rpc=[url, onchain.anvil.url]), ENV).chain
+        at = chain.anchor()
+        with pytest.raises(RevertError):
+            chain.call(onchain.service, Function("noSuchFunction", ()).encode(), at)
+        assert chain.failed == {url}
+
+
+def test_two_endpoints_of_one_host_are_two(onchain: Onchain, stored: PieceManifest) -> None:
+    """They differ in a key, which is part of the path and not shown."""
+    with proxy(onchain.anvil.url, lambda _request, answer: answer) as url:
+        deployment = Deployment.of(onchain.table(rpc=[f"{url}/a", f"{url}/b"]), ENV)
+        at = deployment.chain.anchor()
+        assert len(at.asked) == len(at.witnesses) == 2
+        assert audit_chain(stored, deployment, [], None, data_sets=[1]).ok
+
+
+def test_events_that_never_end_end(onchain: Onchain, stored: PieceManifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.storage.chain.rpc._MAX_LOGS_S", -1.0)
+    monkeypatch.setattr("holdfast.storage.chain.pdp._MAX_PAGES_S", -1.0)
+    monkeypatch.setattr("holdfast.storage.chain.warm_storage._MAX_PAGES_S", -1.0)
+    deployment = Deployment.of(onchain.table(), ENV)
+    at = deployment.chain.anchor()
+    with pytest.raises(SlowError, match="has not given the events"):
+        EthRpc(onchain.anvil.url, {}).logs(onchain.verifier, [], 0, at.block.number)
+    with pytest.raises(SlowError, match="the pieces of data set 1 have not come"):
+        deployment.verifier.pieces(1, at)
+    with pytest.raises(SlowError, match="the data sets of"):
+        deployment.service.sets_of(onchain.payer, at)
 
 
 def test_an_endpoint_that_is_silent_on_one_question_is_named(onchain: Onchain, stored: PieceManifest) -> None:

@@ -97,6 +97,9 @@ def test_from_a_quote_to_an_audit(
         ("filecoin/1", "UNPROVEN", []),
         ("filecoin/2", "UNPROVEN", []),
     ]
+    challenged = said("piece", "audit", manifest, "--roster", roster, "--samples", 3)
+    assert challenged["ok"]
+    assert [each["name"] for each in challenged["providers"]] == ["filecoin/1", "filecoin/2"], "nobody was named"
     named = tmp_path / "named.toml"
     named.write_text(roster.read_text() + f'\n[[provider]]\nname = "sp"\nkind = "filecoin"\nurl = "{one.url}"\n')
     said("key", "gen", "auditor", "--repo", folder)

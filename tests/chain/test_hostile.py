@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from holdfast.configs.filecoin import format_usdfc
+from holdfast.configs.roster import Provider
 from holdfast.pipeline.audit.chain import ChainVerdict, audit_chain
+from holdfast.pipeline.place.pieces import PieceKeepers, PiecePlacing
+from holdfast.pipeline.place.placing import PlaceOptions
+from holdfast.pipeline.place.read_back import ReadBack
+from holdfast.pipeline.place.state import Placements
 from holdfast.storage.chain.abi import Function, encode
 from holdfast.storage.chain.agreed import Chain, DisagreementError
 from holdfast.storage.chain.deployment import Deployment
@@ -18,6 +26,7 @@ from holdfast.storage.chain.typed_data import create_data
 from holdfast.storage.chain.wallet import Wallet
 from holdfast.storage.errors import (
     ConfigError,
+    ForbiddenAddressError,
     OversizeError,
     PeerError,
     UnavailableError,
@@ -25,9 +34,13 @@ from holdfast.storage.errors import (
     WrongBytesError,
 )
 from holdfast.storage.pieces.manifest import PieceManifest
+from holdfast.storage.pins.curio import Curio
+from holdfast.storage.pins.pin import Status
+from holdfast.storage.sources.netguard import NetGuard
 from support.chain.curio import CurioServer
-from support.chain.deploy import PERIOD, REGISTER, Onchain
+from support.chain.deploy import PERIOD, REGISTER, USDFC, Onchain
 from support.chain.stored import ENV, dataset, journal, keeping, pace, times_paid
+from support.mining import mining
 
 from .test_chain_audit import look, proxy
 
@@ -56,6 +69,197 @@ def test_another_process_that_stores_the_same_meanwhile(onchain: Onchain, one: C
         second.keep(planned.copies[0], None)
         assert "another process stores at provider 1" in str(refused[0])
         assert set(times_paid(onchain).values()) == {1}
+
+
+def test_a_provider_so_slow_that_its_fees_pass_the_ceiling(
+    onchain: Onchain, one: CurioServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was uploaded is committed before it is cleaned up: of a slow provider one piece after the other."""
+    monkeypatch.setattr("holdfast.pipeline.filecoin.copying._COMMIT_AFTER_S", 0.0)
+    with dataset(folder) as (store, _, made):
+        cost = keeping(store, made, onchain, onchain.table()).plan().cost
+        tight = onchain.table(ceiling=format_usdfc(cost.first_month + 10**12).split()[0])
+        work = keeping(store, made, onchain, tight)
+        planned = work.plan()
+        assert planned.problems == ()
+        with pytest.raises(UnavailableError, match="are to be paid next, and .* of the ceiling are left"):
+            work.keep(planned.copies[0], None)
+        assert len(times_paid(onchain)) == 1
+        assert sum(method == "PUT" for method, _ in one.requests) == 1, "nothing is sent that could not be paid"
+        wide = keeping(store, made, onchain, onchain.table())
+        wide.keep(wide.plan().copies[0], None)
+        assert set(times_paid(onchain).values()) == {1}
+        assert len(times_paid(onchain)) == len(made.pieces)
+        posts = [path for method, path in one.requests if method == "POST" and path.startswith("/pdp/data-sets")]
+        assert len(posts) == len(made.pieces)
+
+
+def test_what_has_to_be_paid_anew_after_the_quote_is_within_the_ceiling(
+    onchain: Onchain, one: CurioServer, folder: Path
+) -> None:
+    """A provider that ends the data set between a quote, of nothing, and the call."""
+    with dataset(folder) as (store, _, made):
+        work = keeping(store, made, onchain, onchain.table())
+        work.keep(work.plan().copies[0], None)
+        low = keeping(store, made, onchain, onchain.table(ceiling="0.01"))
+        planned = low.plan()
+        assert (planned.cost.first_month, planned.problems) == (0, ())
+        end = Function("terminateService", ("uint256",)).encode(1)
+        onchain.anvil.transact(onchain.payer, onchain.service, end)
+        onchain.anvil.mine(3)
+        before = len(one.requests)
+        with pytest.raises(UnavailableError, match="of the ceiling are left"):
+            low.keep(planned.copies[0], None)
+        assert len(one.requests) == before
+        assert set(times_paid(onchain).values()) == {1}
+
+
+def test_a_second_provider_that_does_not_fetch_is_sent_in_batches_that_can_be_committed(
+    onchain: Onchain, one: CurioServer, two: CurioServer, folder: Path
+) -> None:
+    """A message is signed for one piece until it has fetched one; what is sent from here is signed for afterwards."""
+    with dataset(folder) as (store, _, made):
+        work = keeping(store, made, onchain, onchain.table(copies=2))
+        planned = work.plan()
+        work.keep(planned.copies[0], None)
+        two.faults.refuse["POST /pdp/piece/pull"] = 501, "not here"
+        signed: list[int] = []
+
+        def on_request(_number: int, when: str, method: str, path: str) -> None:
+            if (when, method) == ("before", "PUT"):
+                (*messages,) = journal(store, onchain).open_messages(2)
+                signed.append(sum(len(message.pieces) for message in messages))
+
+        two.faults.on_request = on_request
+        work.keep(planned.copies[1], one.url)
+        assert signed == [1, 0, 0]
+        assert set(times_paid(onchain).values()) == {2}
+
+
+def test_a_payment_in_the_newest_blocks_that_nobody_remembers(onchain: Onchain, one: CurioServer, folder: Path) -> None:
+    """The journal is lost, and this time all pieces would go into one message, which has another nonce."""
+    with dataset(folder) as (store, _, made):
+        onchain.anvil.mine(60)
+        first = keeping(store, some(made, 0), onchain, onchain.table())
+        first.keep(first.plan().copies[0], None)
+        onchain.anvil.mine(40)
+        deep = onchain.table(confirmations=20)
+        part = keeping(store, some(made, 0, 1), onchain, deep, pace=pace(onchain, wait_s=0.0))
+        with pytest.raises(UnavailableError):
+            part.keep(part.plan().copies[0], None)
+        onchain.anvil.mine()
+        for path in folder.glob("filecoin.sqlite*"):
+            path.unlink()
+        whole = keeping(store, made, onchain, deep)
+        whole.keep(whole.plan().copies[0], None)
+        assert set(times_paid(onchain).values()) == {1}
+        assert len(times_paid(onchain)) == len(made.pieces)
+
+
+def test_messages_that_may_still_be_used_are_quoted_as_they_are(
+    onchain: Onchain, one: CurioServer, folder: Path
+) -> None:
+    with dataset(folder) as (store, _, made):
+        part = keeping(store, some(made, 0), onchain, onchain.table())
+        whole = keeping(store, made, onchain, onchain.table())
+        fresh = whole.plan()
+        one.faults.refuse["POST /pdp/data-sets/"] = 503, "later"
+        with pytest.raises(PeerError):
+            part.keep(part.plan().copies[0], None)
+        one.faults.refuse.clear()
+        planned = whole.plan()
+        assert planned.cost.pieces == fresh.cost.pieces == len(made.pieces)
+        fee = planned.cost.once - fresh.cost.once
+        assert 0 < fee < USDFC // 1000, "of one more message: one is signed, another is needed"
+        whole.keep(planned.copies[0], None)
+        assert set(times_paid(onchain).values()) == {1}
+
+
+def test_nothing_is_signed_while_an_endpoint_is_silent(onchain: Onchain, one: CurioServer, folder: Path) -> None:
+    """The one that is left may be the one that lies."""
+    calls: list[str] = []
+
+    def away(request: dict[str, Any], answer: Any) -> Any:
+        calls.append(request["method"])
+        return None if one.requests and request["method"] == "eth_call" else answer
+
+    with dataset(folder) as (store, _, made), proxy(onchain.anvil.url, away) as url:
+        work = keeping(store, made, onchain, onchain.table(rpc=[onchain.anvil.url, url]))
+        planned = work.plan()
+        assert "eth_call" in calls
+        with pytest.raises(UnreachableError, match=f"nothing is signed on the word of some.*{url} is silent"):
+            work.keep(planned.copies[0], None)
+        assert times_paid(onchain) == {}
+        assert journal(store, onchain).open_messages(1) == []
+        assert f"{url.rstrip('/')} does not answer" in work.plan().problems[-1], "whom the other names may be a liar"
+        one.requests.clear()
+        alone = keeping(store, made, onchain, onchain.table())
+        alone.keep(alone.plan().copies[0], None)
+        assert set(times_paid(onchain).values()) == {1}
+
+
+def test_a_registry_entry_that_leads_into_our_own_network(onchain: Onchain, one: CurioServer, folder: Path) -> None:
+    """A name of a host is checked where it is dialled: it may lead anywhere, and elsewhere than it did before."""
+    port = urlsplit(one.url).port
+    provider = Provider(name="chosen", kind="filecoin", url=f"http://localhost:{port}")
+    with dataset(folder) as (store, _, made):
+        piece = made.pieces[0].cid
+        guarded = Curio(provider, {}, NetGuard())
+        with pytest.raises(ForbiddenAddressError, match="not a public address"):
+            guarded.has(piece)
+        with pytest.raises(ForbiddenAddressError, match="not a public address"):
+            guarded._put("/pdp/piece/uploads/1", 4, [b"data"], lambda: None)
+        assert one.requests == []
+        for guard in (None, NetGuard.parse(["127.0.0.0/8", "::1/128"])):
+            assert not Curio(provider, {}, guard).has(piece)
+        assert len(one.requests) == 2
+        work = keeping(store, made, onchain, onchain.table())
+        chosen = work.plan().copies[0]
+        assert not chosen.guard.guarded, "of a network of one's own"
+        before = len(one.requests)
+        with pytest.raises(ForbiddenAddressError, match="not a public address"):
+            work.keep(replace(chosen, guard=NetGuard()), None)
+        assert len(one.requests) == before
+        named = Provider(name="mine", kind="filecoin", url=one.url)
+        assert not keeping(store, made, onchain, onchain.table(), entries=[named]).plan().copies[0].guard.guarded
+
+
+def test_on_a_public_network_who_was_chosen_is_guarded_and_who_was_named_is_not(
+    onchain: Onchain, one: CurioServer, folder: Path
+) -> None:
+    from holdfast.pipeline.filecoin.plan import _chosen
+
+    deployment = Deployment.of(onchain.table(), ENV)
+    at = deployment.chain.anchor()
+    (known,) = providers(deployment.chain, onchain.registry, at)
+    known = replace(known, url="https://sp.example")
+    public = onchain.table().model_copy(update={"network": "calibration"})
+    with dataset(folder) as (_, _, made):
+        for entries, guarded in (([], True), ([Provider(name="sp", kind="filecoin", url=known.url)], False)):
+            ((_, guard, found),) = _chosen([known], public, entries, made, deployment, onchain.payer, at)
+            assert (guard.guarded, found) == (guarded, known)
+        private = replace(known, url="https://10.0.0.1")
+        with pytest.raises(ConfigError, match="0 fitting providers"):
+            _chosen([private], public, [], made, deployment, onchain.payer, at)
+
+
+def test_what_is_read_back_from_who_was_chosen_is_guarded(onchain: Onchain, one: CurioServer, folder: Path) -> None:
+    with dataset(folder) as (store, root, _):
+        options = PlaceOptions(pause_s=0.0)
+        placing = PiecePlacing(
+            store, root, "d", PieceKeepers(onchain.table()), Placements(folder / "placements.sqlite"), options, ENV,
+            lambda _: None, threading.Event(),
+        )  # fmt: skip
+        plan = placing.prepare()
+        with mining(onchain.anvil, 0.1):
+            placing.ask()
+        (row,) = placing.placed
+        assert row.status is Status.PINNED
+        placing._plan = replace(plan, copies=(replace(plan.copies[0], guard=NetGuard()),))
+        placing.prove(ReadBack(store, root))
+        (row,) = placing.placed
+        assert "not a public address" in row.message
+        assert not row.proven_us
 
 
 def test_an_endpoint_that_is_behind_is_not_the_chain(onchain: Onchain, one: CurioServer, folder: Path) -> None:
@@ -228,6 +432,18 @@ def test_gas_has_a_bound(onchain: Onchain, folder: Path) -> None:
         fund(onchain.table(rpc=[url]), [Step(onchain.token, bytes.fromhex("095ea7b3") + bytes(64), "a test")], ENV)
 
 
+@pytest.mark.parametrize("lie", ["-0x1", "0x" + "f" * 70, "0x", 7])
+def test_numbers_of_an_endpoint_that_are_none_sign_nothing(onchain: Onchain, lie: object) -> None:
+    from holdfast.pipeline.filecoin.fund import Step, fund
+
+    def wrong(request: dict[str, Any], answer: Any) -> Any:
+        return answer | {"result": lie} if request["method"] == "eth_getTransactionCount" else answer
+
+    with proxy(onchain.anvil.url, wrong) as url, pytest.raises(WrongBytesError, match="eth_getTransactionCount"):
+        data = Function("approve", ("address", "uint256")).encode(onchain.payer, 1)
+        fund(onchain.table(rpc=[url]), [Step(onchain.token, data, "a test")], ENV)
+
+
 def test_the_secret_in_an_endpoints_path_is_shown_nowhere(onchain: Onchain, one: CurioServer, folder: Path) -> None:
     with dataset(folder) as (store, _, made):
         work = keeping(store, made, onchain, onchain.table())
@@ -245,8 +461,6 @@ def test_the_secret_in_an_endpoints_path_is_shown_nowhere(onchain: Onchain, one:
 def test_providers_that_the_service_approves_of_and_urls_of_two(
     onchain: Onchain, one: CurioServer, two: CurioServer, folder: Path
 ) -> None:
-    from holdfast.configs.roster import Provider
-
     approve = Function("addApprovedProvider", ("uint256",))
     with dataset(folder) as (store, _, made):
         work = keeping(store, made, onchain, onchain.table())

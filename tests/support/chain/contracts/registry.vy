@@ -44,6 +44,9 @@ def registerProvider(payee: address, name: String[128], description: String[256]
 
 @external
 def removeProvider():
+    # as the real one does, it forgets what was offered: the URL among it
+    self.known[self.byAddress[msg.sender]].product.capabilityKeys = []
+    self.known[self.byAddress[msg.sender]].productCapabilityValues = []
     self.known[self.byAddress[msg.sender]].providerInfo.isActive = False
     self.known[self.byAddress[msg.sender]].product.isActive = False
 
