@@ -238,7 +238,7 @@ MUTANTS = [
         "a nonce is drawn, and does not follow from the message", "pipeline/filecoin/messages.py",
         'return int.from_bytes(keccak256(text.encode() + content), "big")',
         'return int.from_bytes(__import__("os").urandom(32), "big")',
-        "tests/chain/test_storing.py -k lost_journal",
+        "tests/chain/test_hostile.py -k provider_kept",
     ),
     Mutant(
         "two processes pay one provider at once", "pipeline/filecoin/journal.py",

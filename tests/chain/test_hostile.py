@@ -21,7 +21,7 @@ from holdfast.storage.chain.abi import Function, encode
 from holdfast.storage.chain.agreed import Chain, DisagreementError
 from holdfast.storage.chain.deployment import Deployment
 from holdfast.storage.chain.registry import providers
-from holdfast.storage.chain.rpc import EthRpc
+from holdfast.storage.chain.rpc import EthRpc, RevertError
 from holdfast.storage.chain.typed_data import create_data
 from holdfast.storage.chain.wallet import Wallet
 from holdfast.storage.errors import (
@@ -154,6 +154,30 @@ def test_a_payment_in_the_newest_blocks_that_nobody_remembers(onchain: Onchain, 
         whole.keep(whole.plan().copies[0], None)
         assert set(times_paid(onchain).values()) == {1}
         assert len(times_paid(onchain)) == len(made.pieces)
+
+
+def test_a_message_that_a_provider_kept_is_no_second_payment(
+    onchain: Onchain, one: CurioServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it sent it, the journal is lost, and it sends it after another one was signed and sent."""
+    kept: list[tuple[int, dict[str, Any]]] = []
+    add = one._add
+    monkeypatch.setattr(one, "_add", lambda data_set, asked: kept.append((data_set, asked)) or add(data_set, asked))
+    with dataset(folder) as (store, _, made):
+        one.faults.drop_transactions = True
+        work = keeping(store, made, onchain, onchain.table(), pace=pace(onchain, wait_s=0.3))
+        with pytest.raises(UnavailableError):
+            work.keep(work.plan().copies[0], None)
+        assert times_paid(onchain) == {}
+        for path in folder.glob("filecoin.sqlite*"):
+            path.unlink()
+        one.faults.drop_transactions = False
+        again = keeping(store, made, onchain, onchain.table())
+        again.keep(again.plan().copies[0], None)
+        with pytest.raises(RevertError):
+            add(*kept[0])
+        onchain.anvil.mine(3)
+        assert set(times_paid(onchain).values()) == {1}
 
 
 def test_messages_that_may_still_be_used_are_quoted_as_they_are(
