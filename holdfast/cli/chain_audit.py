@@ -56,11 +56,6 @@ def read_chain(manifest: PieceManifest, roster: Path | None, data_sets: list[int
         taken = {one.number for _, one in named if one is not None}
         mine = [one for one in ours if one.provider_id not in taken]
         chosen = chosen_by(deployment, table.source, mine, known, manifest, at)
-    if not named and not chosen:
-        raise ConfigError(
-            f"{payer} pays nobody for pieces of {manifest.root}",
-            hint="name a data set: --data-set N, or providers in the roster",
-        )
     found = audit_chain(manifest, deployment, [*named, *chosen], payer, expected=table.copies)
     return ReadChain(found, tuple(chosen))
 
@@ -115,7 +110,7 @@ def chain_words(found: ChainAudit) -> list[str]:
         words += [f"    {reason}" for reason in one.reasons]
     if len(found.findings) < found.expected:
         words.append(
-            f"  {found.expected} copies are wanted: the registry names {len(found.findings)} of their providers"
+            f"  {found.expected} copies are wanted, {len(found.findings)} providers are paid for pieces of this dataset"
         )
     words += [f"  did not answer everything: {url}" for url in found.silent]
     if len(found.anchor.witnesses) == 1:

@@ -175,6 +175,7 @@ def _sources(
     ]
     if not found:
         raise ConfigError(
-            f"{roster} names no provider of kind filecoin", hint="add one, or --chain-only with a [filecoin] table"
+            f"{roster} names no provider of kind filecoin, and none is paid that could be asked",
+            hint="name one in it; with a [filecoin] table, --chain-only says what the chain knows",
         )
     return found

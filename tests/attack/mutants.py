@@ -273,7 +273,7 @@ MUTANTS = [
     ),
     Mutant(
         "one endpoint is believed whatever another says", "storage/chain/agreed.py",
-        "            if found != first:\n", "            if False:\n", "tests/chain/test_chain_audit.py -k contradict",
+        "            if found != first:\n", "            if False:\n", "tests/chain/test_endpoints.py -k contradict",
     ),
     Mutant(
         "a provider that was replaced is none", "pipeline/audit/chain.py",
@@ -290,7 +290,7 @@ MUTANTS = [
     ),
     Mutant(
         "events that the state denies are believed", "pipeline/audit/chain.py",
-        "and one not in events.removed:", "and False:", "tests/chain/test_chain_audit.py -k state_denies",
+        "and one not in events.removed:", "and False:", "tests/chain/test_endpoints.py -k state_denies",
     ),
     Mutant(
         "a slow provider's fees pass the ceiling", "pipeline/filecoin/allowance.py", "        if cost > self.left:\n",
@@ -302,15 +302,15 @@ MUTANTS = [
     ),
     Mutant(
         "who was chosen is read back from anywhere", "pipeline/place/pieces.py", ", copy.guard)", ")",
-        "tests/chain/test_hostile.py -k read_back",
+        "tests/chain/test_registry.py -k read_back",
     ),
     Mutant(
         "who was chosen is sent pieces anywhere", "pipeline/filecoin/keep.py", "self._env, copy.guard)", "self._env)",
-        "tests/chain/test_hostile.py -k own_network",
+        "tests/chain/test_registry.py -k own_network",
     ),
     Mutant(
         "who was chosen is dialled anywhere", "pipeline/filecoin/plan.py", "NetGuard(guarded=not local)",
-        "NetGuard(guarded=False)", "tests/chain/test_hostile.py -k public_network",
+        "NetGuard(guarded=False)", "tests/chain/test_registry.py -k public_network",
     ),
     Mutant(
         "one endpoint is enough to sign by, while others are silent", "pipeline/filecoin/copying.py",
@@ -319,16 +319,16 @@ MUTANTS = [
     Mutant(
         "a provider of the registry leads anywhere", "storage/pins/curio.py",
         "connection._create_connection = Dial", "connection._created_connection = Dial",
-        "tests/chain/test_hostile.py -k own_network",
+        "tests/chain/test_registry.py -k own_network",
     ),
     Mutant(
         "an address that was looked up is not checked", "storage/control.py",
-        "if self._guard.guarded else", "if False else", "tests/chain/test_hostile.py -k own_network",
+        "if self._guard.guarded else", "if False else", "tests/chain/test_registry.py -k own_network",
     ),
     Mutant(
         "an epoch without a block ends the audit", "storage/chain/rpc.py",
         'if code == _NULL_ROUND or "null round" in message:', "if False:",
-        "tests/chain/test_chain_audit.py -k epoch_without",
+        "tests/chain/test_endpoints.py -k epoch_without",
     ),
     Mutant(
         "what a killed pack had finished is taken for what comes", "pipeline/pieces/finished.py",
@@ -337,7 +337,7 @@ MUTANTS = [
     Mutant(
         "groups that are decoded ahead push out those at hand", "loaders/readers/decoded.py",
         "max(self.max_bytes // 4, min(self.max_bytes // 2, left))", "self.max_bytes // 2",
-        "tests/loaders/test_columns.py -k make_room",
+        "tests/loaders/test_decoded_rows.py -k make_room",
     ),
     Mutant(
         "leaves that never come are waited for", "loaders/shard_file.py", "if futile > _FUTILE:", "if False:",

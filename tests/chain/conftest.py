@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.storage.pieces.manifest import PieceManifest
 from support.chain.anvil import ROOT, Anvil, anvil, binary
 from support.chain.curio import CurioServer, curio
 from support.chain.deploy import Onchain, deploy
+from support.chain.stored import dataset, keeping
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +63,12 @@ def two(onchain: Onchain) -> Iterator[CurioServer]:
 def folder(tmp_path: Path) -> Path:
     """For a repository."""
     return tmp_path / "repo"
+
+
+@pytest.fixture
+def stored(onchain: Onchain, one: CurioServer, folder: Path) -> Iterator[PieceManifest]:
+    """Data set 1, at the first provider."""
+    with dataset(folder) as (store, _, made):
+        work = keeping(store, made, onchain, onchain.table())
+        work.keep(work.plan().copies[0], None)
+        yield made

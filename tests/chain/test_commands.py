@@ -14,6 +14,7 @@ import pytest
 from holdfast.pipeline.publish import publish
 from support.chain.curio import CurioServer
 from support.chain.deploy import MINT, PAYER_KEY, USDFC, Onchain
+from support.chain.stored import table_text
 from support.mining import mining
 
 
@@ -30,20 +31,7 @@ def root(folder: Path, tmp_path: Path) -> str:
 def roster(onchain: Onchain, one: CurioServer, two: CurioServer, tmp_path: Path) -> Iterator[Path]:
     """With a table, and nobody named. Blocks come by themselves."""
     path = tmp_path / "roster.toml"
-    path.write_text(
-        f"""
-        [filecoin]
-        network = "devnet"
-        rpc = ["{onchain.anvil.url}"]
-        chain_id = {onchain.table().chain_id}
-        service = "{onchain.service}"
-        verifier = "{onchain.verifier}"
-        key_env = "WALLET"
-        ceiling = "0.10"
-        copies = 2
-        confirmations = 1
-        """
-    )
+    path.write_text(table_text(onchain, key_env="WALLET", ceiling="0.10", copies=2))
     with mining(onchain.anvil, 0.5):  # a proving period of 60 blocks is half a minute
         yield path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,15 @@ def keeping(store: DiskStore, manifest: PieceManifest, onchain: Onchain, table: 
     """Providers are chosen, unless entries are given."""
     entries = other.pop("entries", [])
     return Keeping(store, manifest, table, entries, ENV, pace=other.pop("pace", pace(onchain)))
+
+
+def table_text(onchain: Onchain, **keys: object) -> str:
+    """A roster's [filecoin] table, as a user writes it."""
+    lines = {
+        "network": "devnet", "rpc": [onchain.anvil.url], "chain_id": onchain.table().chain_id,
+        "service": onchain.service, "verifier": onchain.verifier, "confirmations": 1, **keys,
+    }  # fmt: skip
+    return "[filecoin]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
 
 
 def journal(store: DiskStore, onchain: Onchain) -> Journal:
