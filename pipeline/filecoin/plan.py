@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -94,9 +93,10 @@ def plan(
     for entry, guard, provider in chosen:
         there = standing(deployment, table, payer, provider, journal, at)
         missing = there.missing(pieces)
-        bound = [one for one in there.open if set(missing).intersection(one.pieces)]
+        lacking = set(missing)
+        bound = [one for one in there.open if lacking.intersection(one.pieces)]
         new_set = there.data_set is None or any(not one.data_set for one in bound)
-        signed = [[piece for piece in one.pieces if piece in missing] for one in bound]
+        signed = [[piece for piece in one.pieces if piece in lacking] for one in bound]
         cost = quote(missing, prices, new_set=new_set, signed=signed, pulled=bool(copies))
         copies.append(PlannedCopy(entry, guard, provider, there, tuple(missing), cost))
     cost = total([one.quote for one in copies])
@@ -141,7 +141,7 @@ def _is_public(url: str) -> bool:
     """
     parts = urlsplit(url)
     try:
-        return ip_address(parts.hostname or "").is_global and parts.scheme == "https"
+        return parts.scheme == "https" and NetGuard().permits(parts.hostname or "")
     except ValueError:  # a name
         return parts.scheme == "https" and "." in (parts.hostname or "")
 

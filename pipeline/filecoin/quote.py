@@ -48,7 +48,8 @@ def quote(
     """
     if not pieces:
         return CopyQuote(0, 0, 0, 0, 0)
-    messages = [*signed, *_batches([one for one in pieces if one not in set().union(*signed)], pulled)]
+    bound = {piece for message in signed for piece in message}
+    messages = [*signed, *_batches([piece for piece in pieces if piece not in bound], pulled)]
     month = sum(_month(message, prices) for message in messages) + (prices.set_month if new_set else 0)
     once = len(messages) * prices.add + len(pieces) * prices.add_piece + (prices.create if new_set else 0)
     lockup = -(-month * prices.lockup_epochs // EPOCHS_PER_MONTH) + (prices.reserve if new_set else 0)

@@ -24,9 +24,8 @@ from ..sources.dial import Dial, TlsConnection
 from ..sources.netguard import NetGuard
 from ..sources.transfer import Transfer
 
-MAX_PIECES_A_CALL = (
-    40  # more are refused (curio, pdp/handlers_add.go); signed, they are 5.5 of 8 KiB that a message may have
-)
+# More are refused (curio, pdp/handlers_add.go); signed, they are 5.5 of 8 KiB that a message may have.
+MAX_PIECES_A_CALL = 40
 _MIN_RATE_BYTES_S = 100_000  # slower, and a piece of 1 GB takes three hours: longer than it is kept
 _IDLE_S = 60.0  # without a byte taken
 _FINISH_S = 600.0  # it computes CommP of up to 1 GiB before it answers

@@ -70,9 +70,9 @@ def test_on_a_public_network_who_was_chosen_is_guarded_and_who_was_named_is_not(
         for entries, guarded in (([], True), ([Provider(name="sp", kind="filecoin", url=known.url)], False)):
             ((_, guard, found),) = _chosen([known], public, entries, made, deployment, onchain.payer, at)
             assert (guard.guarded, found) == (guarded, known)
-        private = replace(known, url="https://10.0.0.1")
-        with pytest.raises(ConfigError, match="0 fitting providers"):
-            _chosen([private], public, [], made, deployment, onchain.payer, at)
+        for url in ("https://10.0.0.1", "https://[::1]", "https://224.0.0.1", "https://intranet", "http://sp.example"):
+            with pytest.raises(ConfigError, match="0 fitting providers"):
+                _chosen([replace(known, url=url)], public, [], made, deployment, onchain.payer, at)
 
 
 def test_what_is_read_back_from_who_was_chosen_is_guarded(onchain: Onchain, one: CurioServer, folder: Path) -> None:
